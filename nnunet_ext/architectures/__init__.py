@@ -1,0 +1,1 @@
+"""Networks and their parts. Plain torch: knows nothing of nnU-Net's trainers."""

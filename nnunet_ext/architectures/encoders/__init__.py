@@ -1,0 +1,1 @@
+"""Encoders: `(B, C, *S)` to a list of feature maps, finest first."""

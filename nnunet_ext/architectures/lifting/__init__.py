@@ -1,0 +1,1 @@
+"""Spatial Lifting: the dimension of the problem."""

@@ -1,0 +1,1 @@
+"""Datasets into nnU-Net raw format. Stands alone: imports no other room."""

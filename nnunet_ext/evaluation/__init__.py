@@ -1,0 +1,1 @@
+"""Metrics, tables, figures, reports. Stands alone: imports no other room."""

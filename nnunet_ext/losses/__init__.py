@@ -1,0 +1,1 @@
+"""Losses: plain torch, no trainer, no nnU-Net."""

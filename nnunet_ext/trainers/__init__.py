@@ -1,0 +1,1 @@
+"""The only place that subclasses `nnUNetTrainer`. Importing this package imports nothing heavy."""
