@@ -1,0 +1,217 @@
+"""The command `nnunet_ext`. Sub-commands import what they need when they run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext import __version__
+
+_MARK = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
+
+
+def path(args: argparse.Namespace) -> int:
+    """Print the folder for nnUNet_extTrainer."""
+    from nnunet_ext.environment import plugin_folder
+
+    print(plugin_folder())
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print every check with the line that mends it; the exit code is 1 if something does not work."""
+    from nnunet_ext.environment import examine
+
+    checks = []
+    for check in examine():
+        checks.append(check)
+        if not args.json:
+            print(f"{_MARK[check.status]} {check.name:20} {check.found}")
+            if check.remedy:
+                print(f"{'':28} -> {check.remedy}")
+    errors = sum(c.status == "error" for c in checks)
+    if args.json:
+        print(json.dumps([vars(c) for c in checks], indent=2))
+    else:
+        print("all works" if not errors else f"{errors} to mend")
+    return 1 if errors else 0
+
+
+def info(args: argparse.Namespace) -> int:
+    """Print all trainers and parts, or what one trainer is at a plan's patch size."""
+    if args.trainer is None:
+        return _info_all(args.json)
+    from nnunet_ext.trainers.describe import describe_trainer
+
+    plans, dataset = _plans(args)
+    found = describe_trainer(args.trainer, plans, args.c, dataset)
+    found["plan"] = "nnU-Net's plan for 512 x 512 RGB images" if args.d is None else f"{args.p} of dataset {args.d}"
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for key, value in found.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{key:16} {f'{text:,}' if isinstance(text, int) else text}")
+    return 0
+
+
+def _info_all(as_json: bool) -> int:
+    from nnunet_ext.trainers import naming
+
+    if as_json:
+        parts = [vars(p) for p in naming.PARTS]
+        print(json.dumps({"trainers": naming.PRESETS, "parts": parts, "slots": naming.SLOTS}, indent=2))
+        return 0
+    print("Trainers (nnUNetv2_train DATASET 2d FOLD -tr NAME):")
+    for name, about in naming.PRESETS.items():
+        print(f"  {name:32} {about}")
+    print(f"\nCompositions: {naming.COMPOSITION}_<parts>, in the order {', '.join(naming.SLOTS)}; each is optional:")
+    for part in naming.PARTS:
+        print(f"  {part.name:12} {part.slot:12} {part.summary}")
+    print("\nSuffixes of every name, in this order:")
+    print("  _<N>epochs   number of epochs\n  _<N>iters    training iterations an epoch")
+    print("  _paper       the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's")
+    print(f"\nStock nnU-Net with a budget, to compare with: {naming.STOCK}_<N>epochs_<N>iters")
+    print("Parameters and multiply-accumulates: nnunet_ext info NAME [-d DATASET -c 2d]")
+    return 0
+
+
+def _plans(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    from nnunet_ext.trainers.describe import example_plans
+
+    if args.d is None:
+        return example_plans()
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    base = os.environ.get("nnUNet_preprocessed")
+    if not base:
+        raise CommandLineError("-d needs nnUNet_preprocessed. Type: export nnUNet_preprocessed=/a/folder")
+    folder = Path(base) / maybe_convert_to_dataset_name(int(args.d) if args.d.isdigit() else args.d)
+    plans = folder / f"{args.p}.json"
+    if not plans.is_file():
+        raise CommandLineError(f"{plans} does not exist. Type: nnUNetv2_plan_and_preprocess -d {args.d} -c {args.c}")
+    return json.loads(plans.read_text()), json.loads((folder / "dataset.json").read_text())
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Convert image and mask pairs into nnU-Net raw format."""
+    from nnunet_ext.dataset_conversion.convert import convert as run
+
+    raw = os.environ.get("nnUNet_raw")
+    if not raw:
+        raise CommandLineError("nnUNet_raw is not set. Type: export nnUNet_raw=/a/folder/for/datasets")
+    result = run(
+        args.i, args.m, args.d, args.n, Path(raw), image_suffix=args.image_suffix, mask_suffix=args.mask_suffix,
+        test_images=args.test_images, test_masks=args.test_masks, threshold=args.threshold,
+        overwrite=args.overwrite, progress=print,
+    )  # fmt: skip
+    for note in result.notes:
+        print(f"note: {note}")
+    print(
+        f"{result.dataset_folder}: {result.n_train} training and {result.n_test} test images "
+        f"({result.n_test_labels} with masks), {result.image_mode}, {100 * result.foreground_share:.1f} % foreground"
+    )
+    print(f"next: nnUNetv2_plan_and_preprocess -d {args.d} -c 2d --verify_dataset_integrity")
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Run the main job from images to a report."""
+    from nnunet_ext.run.demo import run_demo
+
+    page = run_demo(args.output, data=args.data, device=args.device, seed=args.seed, say=_say)
+    print(f"\nopen {page}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+class CommandLineError(Exception):
+    """Something about the call itself; the message says what to type."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nnunet_ext", description="Trainers and tools around stock nnU-Net v2.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(run: Any, name: str, about: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(run=run)
+        return sub
+
+    command(path, "path", 'the folder for: export nnUNet_extTrainer="$(nnunet_ext path)"')
+    sub = command(doctor, "doctor", "check this machine; each finding with the line that mends it")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub = command(info, "info", "all trainers and parts, or parameters and MACs of one trainer")
+    sub.add_argument("trainer", nargs="?", help="a trainer's name; without it: all")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub.add_argument(
+        "-d", help="dataset id or name whose plan decides the patch size; without it: a plan for 512 x 512"
+    )
+    sub.add_argument("-c", default="2d", help="configuration (default: 2d)")
+    sub.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: nnUNetPlans)")
+    _add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
+    sub = command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset")
+    sub.add_argument("--output", "-o", type=Path, default=Path("demo_output"), help="folder (default: demo_output)")
+    sub.add_argument("--data", type=Path, help="your own pairs: DATA/images, DATA/masks, or train/ and test/ of these")
+    sub.add_argument("--device", choices=("cuda", "cpu", "mps"), help="default: a GPU if there is one")
+    sub.add_argument("--seed", type=int, default=0, help="of the made dataset (default: 0)")
+    return parser
+
+
+def _add_convert(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("-i", type=Path, required=True, metavar="IMAGES", help="folder of training images")
+    sub.add_argument("-m", type=Path, required=True, metavar="MASKS", help="folder of their masks, same stems")
+    sub.add_argument("-d", type=int, required=True, metavar="ID", help="dataset id, 1 to 999")
+    sub.add_argument("-n", required=True, metavar="NAME", help="dataset name, letters, digits, - and _")
+    sub.add_argument("--image-suffix", default="", help="end of the images' stems that the masks lack, e.g. _img")
+    sub.add_argument("--mask-suffix", default="", help="end of the masks' stems that the images lack, e.g. _mask")
+    sub.add_argument("--test-images", type=Path, metavar="DIR", help="folder of test images")
+    sub.add_argument("--test-masks", type=Path, metavar="DIR", help="folder of their masks, for evaluation")
+    sub.add_argument("--threshold", type=int, help="foreground is above this value, for masks with others than 0/1/255")
+    sub.add_argument("--overwrite", action="store_true", help="replace the dataset of this id and name")
+
+
+def _expected_errors() -> tuple[type[BaseException], ...]:
+    """Errors whose message is for the user; found without importing rooms that were not used."""
+    names = {
+        "nnunet_ext.dataset_conversion.problems": "ConversionError",
+        "nnunet_ext.run.commands": "CommandError",
+        "nnunet_ext.run.demo_folder": "DemoFolderError",
+        "nnunet_ext.run.demo_data": "DemoDataError",
+        "nnunet_ext.trainers.naming": "TrainerNameError",
+        "nnunet_ext.architectures.topology": "UnsupportedPlanError",
+    }
+    loaded = (getattr(sys.modules[m], c, None) for m, c in names.items() if m in sys.modules)
+    return (CommandLineError, *(c for c in loaded if c is not None))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command; 0 if it worked, 1 if not, 2 for a wrong call, 130 if interrupted."""
+    args = _parser().parse_args(argv)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if not isinstance(error, _expected_errors()):
+            raise
+        print(f"nnunet_ext: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

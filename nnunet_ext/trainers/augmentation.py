@@ -1,0 +1,36 @@
+"""Augmentations that papers use instead of nnU-Net's, made by editing the list that nnU-Net builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+def flips_and_quarter_turns(patch_size: Any, *args: Any, **kwargs: Any) -> BasicTransform:
+    """Flips along all mirror axes and, for square patches, rotations by 90 degrees; nothing else is random.
+
+    Args:
+        patch_size: (dims,) voxels.
+        args, kwargs: as for `nnUNetTrainer.get_training_transforms`, whose steps for labels, regions, masks, cascades
+            and deep supervision are kept.
+    """
+    pipeline = nnUNetTrainer.get_training_transforms(patch_size, *args, **kwargs)
+    kept: list[BasicTransform] = []
+    for transform in pipeline.transforms:
+        if isinstance(transform, RandomTransform):
+            continue
+        if isinstance(transform, SpatialTransform):
+            transform.p_rotation = transform.p_scaling = transform.p_elastic_deform = 0
+        kept.append(transform)
+        if isinstance(transform, MirrorTransform) and len(set(patch_size[-2:])) == 1:
+            axes = {len(patch_size) - 2, len(patch_size) - 1}
+            turn = Rot90Transform(num_axis_combinations=1, num_rot_per_combination=(0, 1, 2, 3), allowed_axes=axes)
+            kept.append(turn)
+    pipeline.transforms = kept
+    return pipeline

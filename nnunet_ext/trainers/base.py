@@ -1,0 +1,292 @@
+"""nnUNetTrainerExt: the one place that knows nnU-Net's hooks.
+
+A method is a subclass with a `spec` (what network) and a `recipe` (how it is trained); where it needs more of the
+network than class scores, its network returns a `TrainingOutput` in training mode and the trainer gives
+`_build_method_loss` (docs/adr/0002-training-outputs.md). Every hook wraps nnU-Net's own through `super()`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from os.path import isfile, join
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+
+from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
+from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
+from nnunet_ext.trainers import checkpoints, manifest
+from nnunet_ext.trainers.recipe import Recipe
+
+
+def topology_of(configuration: ConfigurationManager) -> Topology:
+    """Return the topology that a configuration of nnU-Net's plans describes."""
+    architecture = {
+        "network_class_name": configuration.network_arch_class_name,
+        "arch_kwargs": configuration.network_arch_init_kwargs,
+    }
+    return Topology.from_plan(architecture, configuration.patch_size)
+
+
+class TrainingLoss(nn.Module):
+    """Sends `TrainingOutput`s to the method's loss and plain logits to nnU-Net's; checks their shapes once.
+
+    nnU-Net itself cuts surplus outputs off silently and broadcasts a missing channel.
+
+    Args:
+        plain: nnU-Net's (or the recipe's) loss of logits, used in validation and by methods without extra outputs.
+        method: `(logits, target, **extra) -> scalar`, or None.
+        n_heads: K, the channels that logits must have.
+    """
+
+    def __init__(self, plain: nn.Module, method: nn.Module | None, n_heads: int) -> None:
+        super().__init__()
+        self.plain, self.method, self.n_heads = plain, method, n_heads
+        self._checked = False
+
+    def forward(self, output: Tensor | list[Tensor] | TrainingOutput, target: Any) -> Tensor:
+        """Return the scalar loss."""
+        if isinstance(output, TrainingOutput):
+            if self.method is None:
+                raise TypeError("the network returned a TrainingOutput, but the trainer builds no method loss for it")
+            return self.method(output.logits, target, **output.extra)
+        if not self._checked:
+            self._check(output, target)
+        return self.plain(output, target)
+
+    def _check(self, output: Any, target: Any) -> None:
+        outputs, targets = ([v] if isinstance(v, Tensor) else list(v) for v in (output, target))
+        sizes = [tuple(o.shape[2:]) for o in outputs], [tuple(t.shape[2:]) for t in targets]
+        if sizes[0] != sizes[1] or any(o.shape[1] != self.n_heads for o in outputs):
+            raise ValueError(
+                f"the network's outputs {[tuple(o.shape) for o in outputs]} do not fit the targets "
+                f"{[tuple(t.shape) for t in targets]} with {self.n_heads} classes or regions"
+            )
+        self._checked = True
+
+
+class nnUNetTrainerExt(nnUNetTrainer):
+    """nnU-Net's trainer with a network from a `spec` and a training from a `recipe`.
+
+    Class attributes (a variant is a subclass that sets them):
+        spec: what network; None builds the plan's own as stock nnU-Net does.
+        recipe: what of nnU-Net's training is changed.
+        paper_recipe: the recipe of the suffix `_paper`; None if the method's paper gives none.
+    """
+
+    spec: ClassVar[NetworkSpec | None] = None
+    recipe: ClassVar[Recipe] = Recipe()
+    paper_recipe: ClassVar[Recipe | None] = None
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net reads this very signature)
+    ) -> None:
+        self._refuse_early(plans, configuration)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self._apply_recipe()
+
+    # ---------------------------------------------------------------- before work starts
+
+    @classmethod
+    def _refuse_early(cls, plans: dict, configuration: str) -> None:
+        """Raise what can be known before nnU-Net makes a folder.
+
+        Raises:
+            RuntimeError: if nnUNet_results is not set.
+            UnsupportedPlanError: if the network cannot be built for this configuration.
+        """
+        if not os.environ.get("nnUNet_results"):
+            raise RuntimeError(
+                "nnUNet_results is not set, so there is no place for the training. "
+                "Type: export nnUNet_results=/a/folder   (`nnunet_ext doctor` checks all folders)"
+            )
+        if cls.spec is not None:
+            manager = PlansManager(plans).get_configuration(configuration)
+            cls._check_plan(topology_of(manager), f"configuration {configuration!r}")
+
+    @classmethod
+    def _check_plan(cls, topology: Topology, where: str) -> None:
+        if cls.spec is None:
+            return
+        try:
+            cls.spec.check(topology)
+        except UnsupportedPlanError as error:
+            raise UnsupportedPlanError(f"{cls.__name__} cannot be built for {where}: {error}") from None
+
+    def _apply_recipe(self) -> None:
+        """Set what nnU-Net's `__init__` has just set to its own defaults."""
+        recipe = self.recipe
+        for name in ("initial_lr", "weight_decay", "num_epochs", "num_iterations_per_epoch"):
+            if getattr(recipe, name) is not None:
+                setattr(self, name, getattr(recipe, name))
+        if recipe.num_val_iterations_per_epoch is not None:
+            self.num_val_iterations_per_epoch = recipe.num_val_iterations_per_epoch
+        if recipe.augmentation is not None:
+            self.get_training_transforms = recipe.augmentation
+        # a short training keeps ten resumable checkpoints as a long one does (nnU-Net: every 50 of 1000 epochs)
+        self.save_every: int = max(1, min(50, self.num_epochs // 10))
+        if self.spec is not None and not self.spec.supports_deep_supervision:
+            self.enable_deep_supervision = False
+        elif len(self.configuration_manager.pool_op_kernel_sizes) < 3:
+            # nnU-Net gives the coarsest output weight 0: with a single output, the loss would be 0 / 0
+            self.enable_deep_supervision = False
+
+    # ---------------------------------------------------------------- network
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Build the network for training and for inference; nnU-Net calls it on the class.
+
+        Raises:
+            UnsupportedPlanError: if the spec cannot be built for this configuration.
+        """
+        if cls.spec is None:
+            return nnUNetTrainer.build_network_architecture(
+                plans_manager,
+                configuration_manager,
+                num_input_channels,
+                num_output_channels,
+                enable_deep_supervision,
+            )
+        topology = topology_of(configuration_manager)
+        cls._check_plan(topology, f"patch_size {list(topology.patch_size)}")
+        return cls.spec.build(topology, num_input_channels, num_output_channels, enable_deep_supervision)
+
+    @classmethod
+    def describe_network(cls) -> dict[str, str]:
+        """Return the network's parts by slot."""
+        return {"network": "the plan's own"} if cls.spec is None else cls.spec.describe()
+
+    @property
+    def unwrapped_network(self) -> nn.Module:
+        """The network itself, without DistributedDataParallel and torch.compile around it."""
+        network = self.network.module if self.is_ddp else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Flip `network.decoder.deep_supervision` where there is one; nnU-Net calls it with True in any case."""
+        decoder = getattr(self.unwrapped_network, "decoder", None)
+        if decoder is not None:
+            decoder.deep_supervision = enabled and self.enable_deep_supervision
+
+    # ---------------------------------------------------------------- recipe
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """Build the recipe's optimiser and schedule, or nnU-Net's."""
+        optimizer, schedule = super().configure_optimizers()
+        recipe = self.recipe
+        if recipe.optimizer is not None:
+            optimizer = recipe.optimizer(self.network.parameters(), self.initial_lr, self.weight_decay)
+            schedule = type(schedule)(optimizer, self.initial_lr, self.num_epochs)
+        if recipe.schedule is not None:
+            schedule = recipe.schedule(optimizer, self.initial_lr, self.num_epochs)
+        if recipe.clip_gradients is not None:
+            clip, parameters = recipe.clip_gradients, list(self.network.parameters())
+            optimizer.register_step_pre_hook(lambda *_: clip(parameters) and None)
+        return optimizer, schedule
+
+    def _build_loss(self) -> nn.Module:
+        """Wrap nnU-Net's loss (or the recipe's, under nnU-Net's deep supervision) for the method's extra outputs."""
+        plain = super()._build_loss()
+        if self.recipe.loss is not None:
+            single = self.recipe.loss(self.label_manager)
+            plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
+        return TrainingLoss(plain, self._build_method_loss(plain), self.label_manager.num_segmentation_heads)
+
+    def _build_method_loss(self, plain: nn.Module) -> nn.Module | None:
+        """Return the loss of this method's `TrainingOutput`s; None if its network returns none.
+
+        Args:
+            plain: nnU-Net's loss of logits, to be built upon.
+        """
+        return None
+
+    # ---------------------------------------------------------------- data
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Split as nnU-Net does, but write a missing splits_final.json in one step, so that a kill cannot cut it."""
+        if self.fold != "all" and self.local_rank == 0:
+            splits_file = join(self.preprocessed_dataset_folder_base, "splits_final.json")
+            if not isfile(splits_file):
+                self._write_splits(splits_file)
+        return super().do_split()
+
+    def _write_splits(self, splits_file: str) -> None:
+        dataset_class: Any = self.dataset_class
+        if dataset_class is None:
+            from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+            dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        cases = sorted(dataset_class.get_identifiers(self.preprocessed_dataset_folder))
+        if len(cases) < 5:
+            raise RuntimeError(
+                f"{self.plans_manager.dataset_name} has {len(cases)} training cases; nnU-Net's five folds need at "
+                f"least 5. Train with fold 'all', or write your own folds to {splits_file}: "
+                '[{"train": [...], "val": [...]}, ...]'
+            )
+        splits = generate_crossval_split(cases, seed=12345, n_splits=5)
+        checkpoints.write_json_atomically(splits_file, [{k: list(map(str, v)) for k, v in s.items()} for s in splits])
+
+    # ---------------------------------------------------------------- epochs
+
+    def on_train_start(self) -> None:
+        """Start as nnU-Net does, and write the run's manifest."""
+        super().on_train_start()
+        self._manifest = manifest.describe_run(self)
+        self._write_manifest()
+
+    def on_train_end(self) -> None:
+        """End as nnU-Net does, and close the manifest."""
+        super().on_train_end()
+        self._manifest["finished"] = manifest.now()
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        if self.local_rank == 0:
+            checkpoints.write_json_atomically(join(self.output_folder, manifest.FILE_NAME), self._manifest)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        """Log as nnU-Net does; an epoch without any foreground does not spoil the moving average for ever."""
+        super().on_validation_epoch_end(val_outputs)
+        curve = self.logger.local_logger.my_fantastic_logging["ema_fg_dice"]
+        if math.isnan(curve[-1]):
+            curve[-1] = curve[-2] if len(curve) > 1 else np.float64(0.0)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint as nnU-Net does, but never half: a kill leaves the previous one."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return super().save_checkpoint(filename)
+        self.my_init_kwargs[checkpoints.KEY] = checkpoints.header(self.describe_network())
+        return checkpoints.write_atomically(filename, super().save_checkpoint)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """Load a checkpoint after checking that it is whole and of this trainer's network.
+
+        Raises:
+            CheckpointError: if it is not.
+        """
+        if isinstance(filename_or_checkpoint, str):
+            checkpoints.check_checkpoint(filename_or_checkpoint, type(self).__name__, self.describe_network())
+        super().load_checkpoint(filename_or_checkpoint)

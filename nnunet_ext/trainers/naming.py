@@ -1,0 +1,210 @@
+"""Trainer names: what users type after `-tr`, and the classes that they mean.
+
+    <preset>[_<N>epochs][_<N>iters][_paper]             nnUNetTrainerSLUNet_5L1Res_20epochs_50iters
+    nnUNetTrainerExt_<parts>[_<N>epochs][...]            nnUNetTrainerExt_Plain_UNet_paper
+    nnUNetTrainer_<N>epochs_<N>iters                     stock nnU-Net with a budget, for comparisons
+
+Names are resolved on demand. The class found belongs to this module (`getattr(naming, NAME)` finds it again, so it
+pickles) and is the same object each time. Nothing heavy is imported before a name is resolved.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+STOCK = "nnUNetTrainer"
+COMPOSITION = "nnUNetTrainerExt"
+
+PRESETS: dict[str, str] = {
+    "nnUNetTrainerSLUNet": "Spatial Lifting, the paper's 8L2Res network (2D)",
+    "nnUNetTrainerSLUNet_5L1Res": "Spatial Lifting, 5 levels, 1 residual convolution (2D)",
+    "nnUNetTrainerSLUNet_5L2Res": "Spatial Lifting, 5 levels, 2 residual convolutions (2D)",
+    "nnUNetTrainerSLUNet_8L1Res": "Spatial Lifting, 8 levels, 1 residual convolution (2D)",
+    "nnUNetTrainerSLUNet_8L2Res": "Spatial Lifting, 8 levels, 2 residual convolutions (2D)",
+    "nnUNetTrainerMonaiUNet_5L1Res": "Spatial Lifting's 2D baseline, 5 levels, 1 residual convolution",
+    "nnUNetTrainerMonaiUNet_5L2Res": "Spatial Lifting's 2D baseline, 5 levels, 2 residual convolutions",
+    "nnUNetTrainerMonaiUNet_8L1Res": "Spatial Lifting's 2D baseline, 8 levels, 1 residual convolution",
+    "nnUNetTrainerMonaiUNet_8L2Res": "Spatial Lifting's 2D baseline, 8 levels, 2 residual convolutions",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a composition: its slot, the name that users type, where it is built, one line about it."""
+
+    slot: str
+    name: str
+    builder: str  # "module:attribute"
+    summary: str
+
+
+SLOTS = ("encoder", "enhancement", "decoder", "head", "lifting")  # the order in a name
+PARTS: tuple[Part, ...] = (
+    Part(
+        "encoder",
+        "Plain",
+        "nnunet_ext.architectures.encoders.plan:plan_encoder",
+        "the plan's own encoder (default)",
+    ),
+    Part(
+        "decoder",
+        "UNet",
+        "nnunet_ext.architectures.decoders.unet:UNetDecoder",
+        "nnU-Net's own decoder (default)",
+    ),
+)
+
+_SUFFIX_WORD = re.compile(r"_(?:\d+epochs?|\d+iters?|paper)(?=_|$)")
+_resolved: dict[str, type] = {}
+
+
+class TrainerNameError(ValueError):
+    """A trainer name of ours that does not exist; the message lists what does, and the nearest."""
+
+
+@dataclass(frozen=True)
+class ParsedName:
+    """A trainer name in its parts. `canonical` is the one way to write it."""
+
+    base: str
+    epochs: int | None
+    iters: int | None
+    paper: bool
+
+    @property
+    def canonical(self) -> str:
+        """The name in the fixed order of suffixes."""
+        epochs = "" if self.epochs is None else f"_{self.epochs}epochs"
+        iters = "" if self.iters is None else f"_{self.iters}iters"
+        return self.base + epochs + iters + ("_paper" if self.paper else "")
+
+
+def parse(name: str) -> ParsedName:
+    """Split a trainer name.
+
+    Raises:
+        TrainerNameError: if a suffix is repeated, out of order, or zero.
+    """
+    words = _SUFFIX_WORD.findall(name)
+    base = _SUFFIX_WORD.sub("", name) if words else name
+    numbers = {unit: [int(w) for w in re.findall(rf"_(\d+){unit}s?(?=_|$)", name)] for unit in ("epoch", "iter")}
+    for unit, found in numbers.items():
+        if len(found) > 1 or 0 in found:
+            raise TrainerNameError(
+                f"{name}: the suffix _<N>{unit}s is allowed once, with N of at least 1; got "
+                f"{', '.join(f'_{n}{unit}s' for n in found)}. E.g. {base}_20epochs_50iters"
+            )
+    parsed = ParsedName(
+        base,
+        numbers["epoch"][0] if numbers["epoch"] else None,
+        numbers["iter"][0] if numbers["iter"] else None,
+        "_paper" in words,
+    )
+    if parsed.canonical != name:
+        raise TrainerNameError(
+            f"{name}: suffixes stand at the end, in the order _<N>epochs_<N>iters_paper. Type: -tr {parsed.canonical}"
+        )
+    return parsed
+
+
+def resolve(name: str) -> type:
+    """Return the trainer class of a name; the same object each time.
+
+    Raises:
+        TrainerNameError: naming the nearest existing trainer, and all.
+    """
+    if name not in _resolved:
+        parsed = parse(name)
+        base = _base_class(parsed.base, name)
+        _resolved[name] = base if parsed.base == name else _with_suffixes(base, parsed)
+    return _resolved[name]
+
+
+def _base_class(base: str, name: str) -> type:
+    if base in PRESETS:
+        return getattr(importlib.import_module("nnunet_ext.trainers.presets"), base)
+    if base.startswith(f"{COMPOSITION}_"):
+        return _composition(base, name)
+    if base == STOCK and base != name:
+        return importlib.import_module("nnunet_ext.trainers.base").nnUNetTrainerExt
+    raise TrainerNameError(f"There is no trainer {name}. {suggestions(name)}")
+
+
+def _with_suffixes(base: Any, parsed: ParsedName) -> type:
+    recipe = base.recipe
+    if parsed.paper:
+        if base.paper_recipe is None:
+            raise TrainerNameError(
+                f"{parsed.canonical}: {parsed.base} has no recipe of a paper, so _paper means nothing here. "
+                f"Type: -tr {replace(parsed, paper=False).canonical}"
+            )
+        recipe = base.paper_recipe
+    if parsed.epochs is not None:
+        recipe = replace(recipe, num_epochs=parsed.epochs)
+    if parsed.iters is not None:  # nnU-Net validates on a fifth as many iterations; at least 5 make a mean
+        recipe = replace(
+            recipe,
+            num_iterations_per_epoch=parsed.iters,
+            num_val_iterations_per_epoch=max(5, parsed.iters // 5),
+        )
+    doc = f"{parsed.base} with the suffixes of its name."
+    return _make_class(parsed.canonical, base, recipe=recipe, __doc__=doc)
+
+
+def _composition(base: str, name: str) -> type:
+    network = importlib.import_module("nnunet_ext.architectures.network")
+    trainer = importlib.import_module("nnunet_ext.trainers.base").nnUNetTrainerExt
+    chosen: dict[str, Any] = {}
+    last = -1
+    for word in base.removeprefix(f"{COMPOSITION}_").split("_"):
+        part = next((p for p in PARTS if p.name == word), None)
+        if part is None or SLOTS.index(part.slot) <= last:
+            raise TrainerNameError(f"{name}: {_wrong_part(word, part)}")
+        last = SLOTS.index(part.slot)
+        module, attribute = part.builder.split(":")
+        chosen[part.slot] = getattr(importlib.import_module(module), attribute)
+    doc = f"The composition {base.removeprefix(COMPOSITION + '_')}."
+    return _make_class(base, trainer, spec=network.ComposedSpec(**chosen), __doc__=doc)
+
+
+def _wrong_part(word: str, part: Part | None) -> str:
+    listed = "; ".join(f"{p.name} ({p.slot}: {p.summary})" for p in PARTS)
+    order = ", ".join(SLOTS)
+    if part is not None:
+        return f"the part {word} ({part.slot}) is out of order or doubled. The order is {order}; each at most once."
+    near = difflib.get_close_matches(word, [p.name for p in PARTS], 1, 0.4)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"there is no part {word!r}.{hint} Parts: {listed}. The order is {order}; each is optional."
+
+
+def _make_class(name: str, base: type, **attributes: Any) -> type:
+    return type(name, (base,), {"__module__": __name__, "__qualname__": name, **attributes})
+
+
+def suggestions(name: str) -> str:
+    """Say which trainers exist and which is nearest to a name that does not."""
+    words = "".join(_SUFFIX_WORD.findall(name))
+    base = _SUFFIX_WORD.sub("", name)
+    lowered = {p.lower(): p for p in PRESETS} | {p.lower().removeprefix(STOCK.lower()): p for p in PRESETS}
+    near = difflib.get_close_matches(base.lower(), list(lowered), 1, 0.6)
+    hint = f"Did you mean {lowered[near[0]]}{words}? " if near else ""
+    listed = ", ".join(PRESETS)
+    parts = ", ".join(p.name for p in PARTS)
+    return (
+        f"{hint}Trainers: {listed}. Compositions: {COMPOSITION}_<parts>, parts of {parts}. Suffixes, in this order: "
+        "_<N>epochs, _<N>iters, _paper. `nnunet_ext info` says what each is."
+    )
+
+
+def __getattr__(name: str) -> type:
+    """Resolve trainer names as attributes of this module, which is what makes the classes importable."""
+    if name.startswith("_") or not name.startswith(STOCK):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return resolve(name)
+    except TrainerNameError as error:
+        raise AttributeError(str(error)) from error

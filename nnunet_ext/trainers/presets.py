@@ -1,0 +1,65 @@
+"""The published methods as trainers, a few lines each. `naming.PRESETS` lists them with one line each."""
+
+from __future__ import annotations
+
+from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
+from nnunet_ext.trainers.base import nnUNetTrainerExt
+from nnunet_ext.trainers.spatial_lifting import PAPER_RECIPE, SpatialLiftingTrainer
+
+# --- Spatial Lifting (docs/methods/spatial_lifting.md) ---------------------------------------------------------------
+
+
+class nnUNetTrainerSLUNet_5L1Res(SpatialLiftingTrainer):
+    """SL-UNet, 5 levels, 1 residual convolution a unit; 29,537 parameters for one output."""
+
+    spec = SLUNetSpec(levels=5, res_units=1)
+
+
+class nnUNetTrainerSLUNet_5L2Res(SpatialLiftingTrainer):
+    """SL-UNet, 5 levels, 2 residual convolutions a unit; 38,222 parameters for one output."""
+
+    spec = SLUNetSpec(levels=5, res_units=2)
+
+
+class nnUNetTrainerSLUNet_8L1Res(SpatialLiftingTrainer):
+    """SL-UNet, 8 levels, 1 residual convolution a unit; 37,130 parameters for one output."""
+
+    spec = SLUNetSpec(levels=8, res_units=1)
+
+
+class nnUNetTrainerSLUNet_8L2Res(SpatialLiftingTrainer):
+    """SL-UNet, 8 levels, 2 residual convolutions a unit; 46,418 parameters for one output."""
+
+    spec = SLUNetSpec(levels=8, res_units=2)
+
+
+class nnUNetTrainerSLUNet(nnUNetTrainerSLUNet_8L2Res):
+    """SL-UNet in the paper's strongest configuration, 8L2Res. Results stand in a folder of this name."""
+
+
+class nnUNetTrainerMonaiUNet_5L1Res(nnUNetTrainerExt):
+    """The 2D UNet that SL-UNet 5L1Res is compared with; 3,352,215 parameters for one output."""
+
+    spec = MonaiUNetSpec(levels=5, res_units=1)
+    paper_recipe = PAPER_RECIPE
+
+
+class nnUNetTrainerMonaiUNet_5L2Res(nnUNetTrainerExt):
+    """The 2D UNet that SL-UNet 5L2Res is compared with; 6,495,868 parameters for one output."""
+
+    spec = MonaiUNetSpec(levels=5, res_units=2)
+    paper_recipe = PAPER_RECIPE
+
+
+class nnUNetTrainerMonaiUNet_8L1Res(nnUNetTrainerExt):
+    """The 2D UNet that SL-UNet 8L1Res is compared with; 33,012,384 parameters for one output."""
+
+    spec = MonaiUNetSpec(levels=8, res_units=1)
+    paper_recipe = PAPER_RECIPE
+
+
+class nnUNetTrainerMonaiUNet_8L2Res(nnUNetTrainerExt):
+    """The 2D UNet that SL-UNet 8L2Res is compared with; 43,235,464 parameters for one output."""
+
+    spec = MonaiUNetSpec(levels=8, res_units=2)
+    paper_recipe = PAPER_RECIPE
