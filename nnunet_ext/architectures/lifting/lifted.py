@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.lifting.replicate import replicate
@@ -30,7 +31,8 @@ class LiftedNetwork(nn.Module):
         self, network: nn.Module, depth: int, n_selected: int, multiple: Sequence[int], minimum: Sequence[int]
     ) -> None:
         super().__init__()
-        self.network = network
+        # volumes of few channels: 2 to 3 times less CPU time per training step than contiguous (batch 2, 256 x 256)
+        self.network = network.to(memory_format=torch.channels_last_3d)
         self.selection = SliceSelection(depth, n_selected)
         self.depth = depth
         self._multiple, self._minimum = tuple(multiple), tuple(minimum)
@@ -45,7 +47,11 @@ class LiftedNetwork(nn.Module):
             `(B, K, D, H, W)`.
         """
         padded, (rows, columns) = pad_to_multiple(x, self._multiple, self._minimum)
-        return self.network(replicate(padded, self.depth))[..., rows, columns]
+        # On the CPU, PyTorch convolves single small volumes without oneDNN; two at once take half the time of one.
+        doubled = x.device.type == "cpu" and len(x) == 1 and not self.training
+        volume = replicate(padded.expand(2, -1, -1, -1) if doubled else padded, self.depth)
+        slices = self.network(volume.contiguous(memory_format=torch.channels_last_3d))
+        return slices[: len(x), ..., rows, columns]
 
     def forward(self, x: Tensor) -> Tensor | TrainingOutput:
         """Return all slices for the loss in training mode, the fused selected slices otherwise."""
