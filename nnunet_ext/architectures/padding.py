@@ -25,13 +25,14 @@ def pad_to_multiple(x: Tensor, multiple: Sequence[int], minimum: Sequence[int]) 
         minimum: (dims,) below which the padded size is not.
 
     Returns:
-        The padded tensor, and the slices of the spatial axes that cut the original region out again.
+        The padded tensor, and the slices of the spatial axes that cut the original region out again (whole slices,
+        `[:]`, if nothing was padded, so that no gradient of a crop is computed).
     """
     size = x.shape[2:]
     target = padded_size(size, multiple, minimum)
     before = [(t - s) // 2 for s, t in zip(size, target, strict=True)]
-    crop = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
     if tuple(size) == target:
-        return x, crop
+        return x, (slice(None),) * len(size)
+    crop = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
     pads = [p for b, s, t in zip(before, size, target, strict=True) for p in (t - s - b, b)][::-1]
     return F.pad(x, pads, mode="replicate"), crop

@@ -15,9 +15,14 @@ import torch
 from torch import Tensor, nn
 
 
-def take_slice(output: Any, d: int) -> Any:
-    """Take slice `d` of `(B, K, D, *S)` tensors, through lists as deep supervision returns them."""
-    return [take_slice(o, d) for o in output] if isinstance(output, list | tuple) else output[:, :, d]
+def split_slices(output: Tensor | list[Tensor]) -> list[Any]:
+    """Split `(B, K, D, *S)` into D tensors `(B, K, *S)`; a list of scales into D lists of scales.
+
+    Split at once, not indexed one by one: the gradient of an index is a volume of zeros for each slice.
+    """
+    if isinstance(output, Tensor):
+        return list(output.unbind(2))
+    return [list(scales) for scales in zip(*(o.unbind(2) for o in output), strict=True)]
 
 
 class SlicewiseLoss(nn.Module):
@@ -42,14 +47,11 @@ class SlicewiseLoss(nn.Module):
             target: as the inner loss takes it; the same for every slice.
             extra: further `(B, C, D, *S)` outputs, sliced and passed on to the inner loss.
         """
-        finest = slices[0] if isinstance(slices, list | tuple) else slices
-        losses = torch.stack(
-            [
-                self.inner(take_slice(slices, d), target, **{k: take_slice(v, d) for k, v in extra.items()})
-                for d in range(finest.shape[2])
-            ]
-        )
-        self._record(losses.detach().double(), finest.shape[0])
+        logits = split_slices(slices)
+        extras = {name: split_slices(values) for name, values in extra.items()}
+        each = [self.inner(z, target, **{k: v[d] for k, v in extras.items()}) for d, z in enumerate(logits)]
+        losses = torch.stack(each)
+        self._record(losses.detach().double(), len(slices if isinstance(slices, Tensor) else slices[0]))
         return losses.mean()
 
     def _record(self, losses: Tensor, images: int) -> None:

@@ -119,19 +119,28 @@ def resolve(name: str) -> type:
     """
     if name not in _resolved:
         parsed = parse(name)
-        base = _base_class(parsed.base, name)
-        _resolved[name] = base if parsed.base == name else _with_suffixes(base, parsed)
+        _resolved[name] = _base_class(name) if parsed.base == name else _with_suffixes(_parent(parsed), parsed)
     return _resolved[name]
 
 
-def _base_class(base: str, name: str) -> type:
-    if base in PRESETS:
-        return getattr(importlib.import_module("nnunet_ext.trainers.presets"), base)
-    if base.startswith(f"{COMPOSITION}_"):
-        return _composition(base, name)
-    if base == STOCK and base != name:
-        return importlib.import_module("nnunet_ext.trainers.base").nnUNetTrainerExt
+def _base_class(name: str) -> type:
+    if name in PRESETS:
+        return getattr(importlib.import_module("nnunet_ext.trainers.presets"), name)
+    if name.startswith(f"{COMPOSITION}_"):
+        return _composition(name)
     raise TrainerNameError(f"There is no trainer {name}. {suggestions(name)}")
+
+
+def _parent(parsed: ParsedName) -> type:
+    """Return the class that a name with suffixes is derived from."""
+    if parsed.base == STOCK:
+        return importlib.import_module("nnunet_ext.trainers.base").nnUNetTrainerExt
+    try:
+        return resolve(parsed.base)
+    except TrainerNameError:
+        if parsed.base.startswith(f"{COMPOSITION}_"):
+            raise
+        raise TrainerNameError(f"There is no trainer {parsed.canonical}. {suggestions(parsed.canonical)}") from None
 
 
 def _with_suffixes(base: Any, parsed: ParsedName) -> type:
@@ -155,20 +164,21 @@ def _with_suffixes(base: Any, parsed: ParsedName) -> type:
     return _make_class(parsed.canonical, base, recipe=recipe, __doc__=doc)
 
 
-def _composition(base: str, name: str) -> type:
+def _composition(name: str) -> type:
     network = importlib.import_module("nnunet_ext.architectures.network")
     trainer = importlib.import_module("nnunet_ext.trainers.base").nnUNetTrainerExt
     chosen: dict[str, Any] = {}
     last = -1
-    for word in base.removeprefix(f"{COMPOSITION}_").split("_"):
+    words = name.removeprefix(f"{COMPOSITION}_")
+    for word in words.split("_"):
         part = next((p for p in PARTS if p.name == word), None)
         if part is None or SLOTS.index(part.slot) <= last:
             raise TrainerNameError(f"{name}: {_wrong_part(word, part)}")
         last = SLOTS.index(part.slot)
         module, attribute = part.builder.split(":")
         chosen[part.slot] = getattr(importlib.import_module(module), attribute)
-    doc = f"The composition {base.removeprefix(COMPOSITION + '_')}."
-    return _make_class(base, trainer, spec=network.ComposedSpec(**chosen), __doc__=doc)
+    spec = network.ComposedSpec(**chosen)
+    return _make_class(name, trainer, spec=spec, __doc__=f"The composition {words}.")
 
 
 def _wrong_part(word: str, part: Part | None) -> str:

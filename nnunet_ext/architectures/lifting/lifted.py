@@ -51,7 +51,7 @@ class LiftedNetwork(nn.Module):
         doubled = x.device.type == "cpu" and len(x) == 1 and not self.training
         volume = replicate(padded.expand(2, -1, -1, -1) if doubled else padded, self.depth)
         slices = self.network(volume.contiguous(memory_format=torch.channels_last_3d))
-        return slices[: len(x), ..., rows, columns]
+        return (slices[:1] if doubled else slices)[..., rows, columns]
 
     def forward(self, x: Tensor) -> Tensor | TrainingOutput:
         """Return all slices for the loss in training mode, the fused selected slices otherwise."""

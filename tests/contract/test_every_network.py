@@ -1,0 +1,168 @@
+"""One contract for every trainer and every composition; a new preset or part joins by itself."""
+
+import copy
+from itertools import product
+
+import pytest
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from support import make_plans, pickled
+from torch import Tensor, nn
+
+from nnunet_ext.architectures.network import TrainingOutput
+from nnunet_ext.trainers import naming
+from nnunet_ext.trainers.naming import COMPOSITION, PARTS, PRESETS, SLOTS, resolve
+
+K = 3
+
+
+def compositions():
+    """All combinations of parts, each slot left out or filled; in the order of names."""
+    choices = [["", *[p.name for p in PARTS if p.slot == slot]] for slot in SLOTS]
+    names = ["_".join(w for w in words if w) for words in product(*choices)]
+    return [f"{COMPOSITION}_{n}" for n in names if n]
+
+
+def cases():
+    """(trainer, plan) for every trainer and every kind of plan that it supports."""
+    plans = {
+        "2d": {"patch_size": [64, 96]},
+        "2d_residual": {"patch_size": [64, 64], "residual": True},
+        "2d_deep": {"patch_size": [32, 64], "n_stages": 4},
+        "3d": {"patch_size": [16, 16, 8]},
+        "3d_anisotropic": {"patch_size": [6, 16, 16], "anisotropic": True},
+        "3d_residual": {"patch_size": [16, 8, 16], "residual": True},
+    }
+    for name in [*PRESETS, *compositions()]:
+        spec = resolve(name).spec
+        for kind, arguments in plans.items():
+            if int(kind[0]) in spec.dims and not (spec.dims == (2,) and kind != "2d"):
+                yield pytest.param(name, arguments, id=f"{name.removeprefix('nnUNetTrainer')}-{kind}")
+
+
+def build(name, arguments, deep_supervision=False, n_channels=3):
+    """Build a trainer's network on a tiny plan; returns it with its patch size and the plan's scales."""
+    manager = PlansManager(make_plans(**arguments))
+    (configuration,) = manager.plans["configurations"]
+    settings = manager.get_configuration(configuration)
+    torch.manual_seed(0)
+    network = resolve(name).build_network_architecture(
+        manager, settings, n_channels, K, enable_deep_supervision=deep_supervision
+    )
+    return network, tuple(settings.patch_size), settings.pool_op_kernel_sizes
+
+
+def tensors(output):
+    """All tensors in whatever a network returns."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, dict):
+        output = list(output.values())
+    return [t for o in output for t in tensors(o)]
+
+
+def image(patch, batch=2, channels=3):
+    """A random image batch."""
+    return torch.randn(batch, channels, *patch, generator=torch.Generator().manual_seed(1))
+
+
+pytestmark = pytest.mark.parametrize(("name", "arguments"), list(cases()))
+
+
+def test_inference_returns_one_logits_tensor_of_its_own_memory(name, arguments):
+    network, patch, _ = build(name, arguments)
+    with torch.no_grad():
+        logits = network.eval()(image(patch))
+    assert isinstance(logits, Tensor)
+    assert logits.shape == (2, K, *patch)
+    assert torch.isfinite(logits).all()
+    assert logits.abs().max() < 1000  # nnU-Net sums them in half precision, times ten
+    logits += 1  # nnU-Net adds in place; an expanded view would raise
+
+
+def test_deep_supervision_returns_the_plans_scales_finest_first(name, arguments):
+    if not resolve(name).spec.supports_deep_supervision:
+        assert not hasattr(build(name, arguments)[0], "decoder")
+        return
+    network, patch, strides = build(name, arguments, deep_supervision=True)
+    with torch.no_grad():
+        outputs = network.eval()(image(patch))
+    sizes, size = [], list(patch)
+    for stride in strides[:-1]:
+        size = [s // d for s, d in zip(size, stride, strict=True)]
+        sizes.append((2, K, *size))
+    assert [tuple(o.shape) for o in outputs] == sizes
+    network.decoder.deep_supervision = False
+    assert torch.equal(network(image(patch)), outputs[0])
+
+
+def test_training_gives_every_parameter_a_finite_gradient(name, arguments):
+    network, patch, _ = build(name, arguments, deep_supervision=True)
+    output = network.train()(image(patch))
+    assert isinstance(output, Tensor | list | TrainingOutput)
+    found = tensors(output)
+    assert all(torch.isfinite(t).all() for t in found)
+    sum((t * torch.randn_like(t)).sum() for t in found).backward()
+    without = [n for n, p in network.named_parameters() if p.grad is None]
+    assert not without
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_weights_of_deep_supervision_load_strictly_without(name, arguments):
+    trained, patch, _ = build(name, arguments, deep_supervision=True)
+    state = trained.state_dict()
+    # dynamic_network_architectures' blocks list their own layers a second time as `all_modules`
+    pointers = [t.data_ptr() for k, t in state.items() if t.numel() > 1 and ".all_modules." not in k]
+    assert len(pointers) == len(set(pointers)), "a tensor stands twice in the state dict"
+    network, _, _ = build(name, arguments, deep_supervision=False)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.fill_(0.1)
+    assert network.load_state_dict(pickled(state), strict=True)
+    expected = trained.eval()(image(patch))
+    expected = expected if isinstance(expected, Tensor) else expected[0]
+    assert torch.equal(network.eval()(image(patch)), expected)
+
+
+def test_images_of_a_batch_do_not_see_each_other_at_inference(name, arguments):
+    network, patch, _ = build(name, arguments)
+    x = image(patch)
+    with torch.no_grad():
+        both, alone = network.eval()(x), network(x[1:])
+    assert torch.allclose(both[1:], alone, atol=1e-4)
+
+
+def test_other_channel_counts_build(name, arguments):
+    network, patch, _ = build(name, arguments, n_channels=1)
+    assert network.eval()(image(patch, 1, 1)).shape == (1, K, *patch)
+
+
+def test_compiles_to_one_graph(name, arguments):
+    network, patch, _ = build(name, arguments, deep_supervision=True)
+    x = image(patch)
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    for mode in (True, False):
+        network.train(mode)
+        for ours, plain in zip(tensors(compiled(x)), tensors(network(x)), strict=True):
+            assert torch.allclose(ours, plain, atol=1e-5)
+
+
+def test_class_pickles_and_is_the_same_object_each_time(name, arguments):
+    trainer = resolve(name)
+    assert trainer.__name__ == name
+    assert pickled(trainer) is trainer
+    short = resolve(f"{name}_3epochs_7iters")
+    assert getattr(naming, short.__name__) is short is pickled(short)
+    assert (short.recipe.num_epochs, short.recipe.num_iterations_per_epoch) == (3, 7)
+    assert issubclass(short, trainer)
+
+
+def test_network_copies_and_describes_itself(name, arguments):
+    network, patch, _ = build(name, arguments)
+    with torch.no_grad():
+        assert torch.equal(copy.deepcopy(network).eval()(image(patch)), network.eval()(image(patch)))
+    described = resolve(name).describe_network()
+    assert described
+    assert all(isinstance(k, str) and isinstance(v, str) for k, v in described.items())
+    assert isinstance(network, nn.Module)

@@ -1,0 +1,44 @@
+"""Trainers on tiny preprocessed datasets, in this process."""
+
+import pytest
+import torch
+from support import make_dataset_json, make_plans, write_preprocessed
+
+from nnunet_ext.trainers.naming import resolve
+
+LABELS = {
+    "labels": ({"background": 0, "a": 1, "b": 2}, 2, None),
+    "labels_ignore": ({"background": 0, "a": 1, "b": 2, "ignore": 3}, 2, 3),
+    "regions": ({"background": 0, "whole": [1, 2], "core": [2]}, 2, None),
+    "regions_ignore": ({"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}, 2, 3),
+}
+
+
+@pytest.fixture
+def make_trainer(nnunet_folders):
+    """Returns `make(name, kind="labels", **plan)`, which writes a dataset (once) and constructs the trainer."""
+
+    def make(name, kind="labels", n_cases=6, **plan):
+        plans = make_plans(plan.pop("patch_size", [32, 32]), **plan)
+        labels, n_labels, ignore = LABELS[kind]
+        dataset_json = make_dataset_json(labels, n_cases=n_cases)
+        preprocessed = nnunet_folders / "nnUNet_preprocessed"
+        (configuration,) = plans["configurations"]
+        size = tuple(plans["configurations"][configuration]["patch_size"])
+        if not (preprocessed / plans["dataset_name"]).exists():
+            write_preprocessed(preprocessed, plans, dataset_json, size, n_cases, n_labels, ignore)
+        return construct(name, plans, dataset_json)
+
+    return make
+
+
+def construct(name, plans, dataset_json, fold=0):
+    """Construct a trainer as nnUNetv2_train does."""
+    (configuration,) = plans["configurations"]
+    return resolve(name)(
+        plans={**plans, "continue_training": False},
+        configuration=configuration,
+        fold=fold,
+        dataset_json=dataset_json,
+        device=torch.device("cpu"),
+    )

@@ -1,0 +1,254 @@
+"""Trainings of two epochs in this process: every kind of target, what is written, what is logged."""
+
+import inspect
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_ext.trainers.base import TrainingLoss, nnUNetTrainerExt
+from nnunet_ext.trainers.checkpoints import CheckpointError
+from nnunet_ext.trainers.naming import resolve
+
+SL = "nnUNetTrainerSLUNet_5L1Res_2epochs_2iters"
+PLAIN = "nnUNetTrainerExt_Plain_UNet_2epochs_2iters"
+
+
+@pytest.mark.parametrize("kind", ["labels", "labels_ignore", "regions", "regions_ignore"])
+@pytest.mark.parametrize("name", [SL, f"{SL}_paper", PLAIN])
+def test_trains_on_every_kind_of_target(make_trainer, name, kind):
+    trainer = make_trainer(name, kind)
+    trainer.run_training()
+    log = trainer.logger.local_logger.my_fantastic_logging
+    assert len(log["train_losses"]) == 2
+    assert np.isfinite(log["train_losses"]).all()
+    assert np.isfinite(log["val_losses"]).all()
+    assert np.isfinite(log["ema_fg_dice"]).all()
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [{"patch_size": [16, 16, 8]}, {"patch_size": [8, 16, 16], "anisotropic": True}, {"residual": True}],
+    ids=["3d", "3d_anisotropic", "residual"],
+)
+def test_compositions_train_on_other_plans(make_trainer, plan):
+    trainer = make_trainer(PLAIN, **plan)
+    trainer.run_training()
+    assert np.isfinite(trainer.logger.get_value("train_losses", step=None)).all()
+
+
+def test_the_stock_network_takes_a_budget_too(make_trainer):
+    trainer = make_trainer("nnUNetTrainer_2epochs_3iters")
+    trainer.initialize()
+    assert type(trainer.network).__module__.startswith("dynamic_network_architectures")
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (2, 3, 5)
+
+
+def test_every_checkpoint_holds_the_selection_of_its_epoch(make_trainer):
+    trainer = make_trainer(SL)
+    trainer.run_training()
+    state = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=False)["network_weights"]
+    mean_loss, selected = state["selection.mean_loss"], state["selection.selected"]
+    assert torch.isfinite(mean_loss).all()
+    assert selected.tolist() == torch.sort(mean_loss, stable=True).indices[:5].tolist()
+    assert not state["selection.uses_sigmoid"]
+
+
+def test_slice_losses_average_to_the_training_loss(make_trainer):
+    trainer = make_trainer(SL)
+    trainer.run_training()
+    mean = trainer.unwrapped_network.selection.mean_loss.mean().item()
+    assert mean == pytest.approx(trainer.logger.get_value("train_losses", step=-1), abs=1e-4)
+
+
+def test_regions_are_fused_as_sigmoids_after_loading(make_trainer):
+    trainer = make_trainer(SL, "regions")
+    trainer.run_training()
+    state = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=False)["network_weights"]
+    fresh = resolve(SL).build_network_architecture(trainer.plans_manager, trainer.configuration_manager, 3, 2, False)
+    fresh.load_state_dict(state)
+    x = torch.randn(1, 3, 32, 32)
+    slices = fresh.eval().slices(x)[:, :, state["selection.selected"]]
+    assert torch.allclose(torch.sigmoid(fresh(x)), torch.sigmoid(slices).mean(2), atol=1e-6)
+
+
+def test_manifest_tells_what_ran(make_trainer):
+    trainer = make_trainer(f"{SL}_paper")
+    trainer.run_training()
+    with open(f"{trainer.output_folder}/nnunet_ext_manifest.json") as f:
+        manifest = json.load(f)
+    assert manifest["trainer"] == f"{SL}_paper"
+    assert manifest["network"]["levels"] == "5"
+    assert manifest["recipe"]["num_epochs"] == 2
+    assert manifest["recipe"]["optimizer"].endswith("adamw")
+    assert manifest["versions"]["nnunetv2"]
+    assert manifest["finished"] > manifest["started"] or manifest["finished"] == manifest["started"]
+
+
+def test_paper_recipe_is_applied(make_trainer):
+    trainer = make_trainer("nnUNetTrainerSLUNet_5L1Res_paper")
+    trainer.initialize()
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (40, 250)
+    assert isinstance(trainer.optimizer, torch.optim.AdamW)
+    rates = []
+    for epoch in (0, 5, 9, 10):
+        trainer.lr_scheduler.step(epoch)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates[0] == rates[3] == pytest.approx(1e-3)
+    assert rates[0] > rates[1] > rates[2]
+    p = next(trainer.network.parameters())
+    for q in trainer.network.parameters():
+        q.grad = torch.full_like(q, 3.0)
+    trainer.optimizer.step()
+    assert p.grad.abs().max() == 0.5
+
+
+def test_class_attributes_are_not_overwritten_by_nnunet(make_trainer):
+    trainer = make_trainer("nnUNetTrainerSLUNet_5L1Res_7epochs")
+    assert trainer.num_epochs == 7
+    assert trainer.save_every == 1
+    assert trainer.enable_deep_supervision is False
+
+
+def test_an_epoch_without_foreground_does_not_stop_the_best_checkpoint(make_trainer):
+    trainer = make_trainer(SL)
+    empty = [{"loss": np.float32(1), **{k: np.zeros(2) for k in ("tp_hard", "fp_hard", "fn_hard")}}]
+    full = [{"loss": np.float32(1), "tp_hard": np.ones(2), "fp_hard": np.zeros(2), "fn_hard": np.zeros(2)}]
+    curve = trainer.logger.local_logger.my_fantastic_logging["ema_fg_dice"]
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
+        for epoch, outputs in enumerate([empty, full, empty, full]):
+            trainer.current_epoch = epoch
+            trainer.on_validation_epoch_end(outputs)
+    assert not any(math.isnan(v) for v in curve)
+    assert curve[-1] > curve[1] > 0
+
+
+def test_a_single_scale_does_not_give_a_nan_loss(make_trainer):
+    trainer = make_trainer(PLAIN, n_stages=2)
+    assert trainer.enable_deep_supervision is False
+    trainer.run_training()
+    assert np.isfinite(trainer.logger.get_value("train_losses", step=None)).all()
+
+
+@pytest.mark.parametrize("wrong", ["channels", "scales"])
+def test_loss_refuses_outputs_that_do_not_fit(wrong):
+    loss = TrainingLoss(torch.nn.MSELoss(), None, n_heads=2)
+    output = torch.zeros(1, 1 if wrong == "channels" else 2, 4, 4)
+    target = torch.zeros(1, 1, 4, 4) if wrong == "channels" else [torch.zeros(1, 1, 4, 4)] * 2
+    with pytest.raises(ValueError, match="do not fit the targets"):
+        loss(output, target)
+
+
+# -------------------------------------------------------------------------------------------------- resuming
+
+
+def test_resume_continues_where_it_stopped(make_trainer):
+    first = make_trainer("nnUNetTrainerSLUNet_5L1Res_3epochs_2iters")
+    first.num_epochs = 2  # stop early, as a kill after the second epoch would
+    first.save_every = 1
+    first.run_training()
+    second = make_trainer("nnUNetTrainerSLUNet_5L1Res_3epochs_2iters")
+    second.load_checkpoint(f"{first.output_folder}/checkpoint_final.pth")
+    assert second.current_epoch == 2
+    assert torch.equal(second.network.selection.mean_loss, first.network.selection.mean_loss)
+    second.run_training()
+    assert len(second.logger.get_value("train_losses", step=None)) == 3
+
+
+def test_half_written_checkpoint_never_replaces_a_good_one(make_trainer, monkeypatch):
+    trainer = make_trainer(SL)
+    trainer.initialize()
+    path = f"{trainer.output_folder}/checkpoint_latest.pth"
+    trainer.save_checkpoint(path)
+    before = open(path, "rb").read()
+
+    def break_off(checkpoint, filename):
+        with open(filename, "wb") as f:
+            f.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", break_off)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.save_checkpoint(path)
+    assert open(path, "rb").read() == before
+    assert not list(__import__("pathlib").Path(trainer.output_folder).glob("*.tmp"))
+
+
+def test_foreign_checkpoints_are_refused_with_a_remedy(make_trainer):
+    other = make_trainer("nnUNetTrainerSLUNet_5L2Res_2epochs_2iters")
+    other.initialize()
+    path = f"{other.output_folder}/checkpoint_final.pth"
+    other.save_checkpoint(path)
+    trainer = make_trainer(SL)
+    with pytest.raises(CheckpointError, match=r"res_units: 2 there, 1 here.*-tr nnUNetTrainerSLUNet_5L2Res"):
+        trainer.load_checkpoint(path)
+
+
+def test_newer_format_and_broken_files_are_refused_with_a_remedy(make_trainer):
+    trainer = make_trainer(SL)
+    trainer.initialize()
+    path = f"{trainer.output_folder}/checkpoint_final.pth"
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["init_args"]["nnunet_ext"] |= {"format": 99, "version": "9.9"}
+    torch.save(checkpoint, path)
+    with pytest.raises(CheckpointError, match=r"9\.9.*pip install --upgrade nnunet-ext"):
+        trainer.load_checkpoint(path)
+    whole = open(path, "rb").read()
+    with open(path, "wb") as f:
+        f.write(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="Move it away"):
+        trainer.load_checkpoint(path)
+
+
+# -------------------------------------------------------------------------------------------------- refusals
+
+
+def test_refusals_come_before_anything_is_written(make_trainer, nnunet_folders):
+    with pytest.raises(ValueError, match=r"nnUNetTrainerSLUNet_5L1Res.*3D.*2D only.*configuration 2d"):
+        make_trainer("nnUNetTrainerSLUNet_5L1Res", patch_size=[16, 16, 16])
+    assert not list((nnunet_folders / "nnUNet_results").iterdir())
+
+
+def test_indivisible_patch_names_the_nearest(make_trainer, nnunet_folders):
+    with pytest.raises(ValueError, match=r"\[30, 32\] is not a multiple of the plan's total stride \[4, 4\].*\[32, 32\]"):
+        make_trainer(PLAIN, patch_size=[30, 32])
+    assert not list((nnunet_folders / "nnUNet_results").iterdir())
+
+
+def test_results_folder_must_be_set(make_trainer, monkeypatch):
+    make_trainer(SL)
+    monkeypatch.delenv("nnUNet_results")
+    with pytest.raises(RuntimeError, match="export nnUNet_results="):
+        make_trainer(SL)
+
+
+def test_too_few_cases_for_five_folds(make_trainer):
+    trainer = make_trainer(SL, n_cases=3)
+    with pytest.raises(RuntimeError, match=r"3 training cases.*fold 'all'"):
+        trainer.run_training()
+
+
+def test_unknown_network_class_is_refused(make_trainer):
+    from support import make_plans
+
+    from nnunet_ext.architectures.topology import Topology
+
+    architecture = make_plans([32, 32])["configurations"]["2d"]["architecture"]
+    architecture["network_class_name"] = "somewhere.Primus"
+    with pytest.raises(ValueError, match=r"somewhere\.Primus.*nnUNetv2_plan_experiment"):
+        Topology.from_plan(architecture, [32, 32])
+
+
+def test_overridden_hooks_have_the_installed_nnunets_signatures():
+    for name, method in vars(nnUNetTrainerExt).items():
+        host = getattr(nnUNetTrainer, name, None)
+        if inspect.isfunction(method) and host is not None and not name.startswith("__"):
+            assert list(inspect.signature(method).parameters) == list(inspect.signature(host).parameters), name
+    ours = inspect.signature(nnUNetTrainerExt.__init__)
+    assert list(ours.parameters) == list(inspect.signature(nnUNetTrainer.__init__).parameters)
+    build = inspect.signature(nnUNetTrainerExt.build_network_architecture)
+    assert list(build.parameters) == list(inspect.signature(nnUNetTrainer.build_network_architecture).parameters)
