@@ -1,0 +1,47 @@
+"""The machine and the installed versions, in words, for reports."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("nnunet-ext", "nnunetv2", "torch", "monai", "numpy")
+
+
+def hardware(device: str) -> str:
+    """Return the processor, its cores, the memory and, on CUDA, the GPU in a line."""
+    words = [_processor(), f"{cpu_cores()} CPU cores", f"{_memory_gib():.0f} GiB memory", f"device {device}"]
+    if device == "cuda":
+        import torch
+
+        words.append(torch.cuda.get_device_name())
+    return ", ".join(words)
+
+
+def versions() -> str:
+    """Return the versions of Python and of the packages that decide the results, in a line."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def cpu_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
