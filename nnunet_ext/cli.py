@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -49,15 +50,22 @@ def info(args: argparse.Namespace) -> int:
     from nnunet_ext.trainers.describe import describe_trainer
 
     plans, dataset = _plans(args)
+    if args.c not in plans["configurations"]:
+        known = ", ".join(plans["configurations"])
+        raise CommandLineError(f"-c {args.c} is not in {_plan_name(args)}, which has: {known}")
     found = describe_trainer(args.trainer, plans, args.c, dataset)
-    found["plan"] = "nnU-Net's plan for 512 x 512 RGB images" if args.d is None else f"{args.p} of dataset {args.d}"
+    found["plan"] = _plan_name(args)
     if args.json:
         print(json.dumps(found, indent=2))
         return 0
     for key, value in found.items():
-        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        text = (", ".join(f"{k} {v}" for k, v in value.items()) or "nnU-Net's") if isinstance(value, dict) else value
         print(f"{key:16} {f'{text:,}' if isinstance(text, int) else text}")
     return 0
+
+
+def _plan_name(args: argparse.Namespace) -> str:
+    return "nnU-Net's plan for 512 x 512 RGB images" if args.d is None else f"{args.p} of dataset {args.d}"
 
 
 def _info_all(as_json: bool) -> int:
@@ -70,12 +78,15 @@ def _info_all(as_json: bool) -> int:
     print("Trainers (nnUNetv2_train DATASET 2d FOLD -tr NAME):")
     for name, about in naming.PRESETS.items():
         print(f"  {name:32} {about}")
-    print(f"\nCompositions: {naming.COMPOSITION}_<parts>, in the order {', '.join(naming.SLOTS)}; each is optional:")
+    slots = [s for s in naming.SLOTS if any(p.slot == s for p in naming.PARTS)]
+    print(f"\nCompositions: {naming.COMPOSITION}_<parts>, in the order {', '.join(slots)}; each is optional:")
     for part in naming.PARTS:
         print(f"  {part.name:12} {part.slot:12} {part.summary}")
-    print("\nSuffixes of every name, in this order:")
+    print("\nSuffixes, in this order:")
     print("  _<N>epochs   number of epochs\n  _<N>iters    training iterations an epoch")
-    print("  _paper       the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's")
+    print(
+        "  _paper       the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's (not for compositions)"
+    )
     print(f"\nStock nnU-Net with a budget, to compare with: {naming.STOCK}_<N>epochs_<N>iters")
     print("Parameters and multiply-accumulates: nnunet_ext info NAME [-d DATASET -c 2d]")
     return 0
@@ -91,7 +102,10 @@ def _plans(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     base = os.environ.get("nnUNet_preprocessed")
     if not base:
         raise CommandLineError("-d needs nnUNet_preprocessed. Type: export nnUNet_preprocessed=/a/folder")
-    folder = Path(base) / maybe_convert_to_dataset_name(int(args.d) if args.d.isdigit() else args.d)
+    try:
+        folder = Path(base) / maybe_convert_to_dataset_name(int(args.d) if args.d.isdigit() else args.d)
+    except RuntimeError as error:
+        raise CommandLineError(f"-d {args.d}: {error} `nnunet_ext doctor` shows nnU-Net's folders.") from None
     plans = folder / f"{args.p}.json"
     if not plans.is_file():
         raise CommandLineError(f"{plans} does not exist. Type: nnUNetv2_plan_and_preprocess -d {args.d} -c {args.c}")
@@ -105,6 +119,7 @@ def convert(args: argparse.Namespace) -> int:
     raw = os.environ.get("nnUNet_raw")
     if not raw:
         raise CommandLineError("nnUNet_raw is not set. Type: export nnUNet_raw=/a/folder/for/datasets")
+    _refuse_known_id(args.d, args.n)
     result = run(
         args.i, args.m, args.d, args.n, Path(raw), image_suffix=args.image_suffix, mask_suffix=args.mask_suffix,
         test_images=args.test_images, test_masks=args.test_masks, threshold=args.threshold,
@@ -118,6 +133,18 @@ def convert(args: argparse.Namespace) -> int:
     )
     print(f"next: nnUNetv2_plan_and_preprocess -d {args.d} -c 2d --verify_dataset_integrity")
     return 0
+
+
+def _refuse_known_id(dataset_id: int, name: str) -> None:
+    """NnU-Net looks an id up in all three of its folders, and takes none if they disagree."""
+    for variable in ("nnUNet_preprocessed", "nnUNet_results"):
+        folder = os.environ.get(variable)
+        for found in Path(folder).glob(f"Dataset{dataset_id:03d}_*") if folder else ():
+            if found.name != f"Dataset{dataset_id:03d}_{name}":
+                raise CommandLineError(
+                    f"{found} has the id {dataset_id} already, under another name than {name}. Choose another -d, "
+                    f"or remove that folder if it is not needed."
+                )
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -188,6 +215,8 @@ def _expected_errors() -> tuple[type[BaseException], ...]:
         "nnunet_ext.run.demo_folder": "DemoFolderError",
         "nnunet_ext.run.demo_data": "DemoDataError",
         "nnunet_ext.trainers.naming": "TrainerNameError",
+        "nnunet_ext.trainers.checkpoints": "CheckpointError",
+        "nnunet_ext.evaluation.summary": "SummaryError",
         "nnunet_ext.architectures.topology": "UnsupportedPlanError",
     }
     loaded = (getattr(sys.modules[m], c, None) for m, c in names.items() if m in sys.modules)
@@ -198,6 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; 0 if it worked, 1 if not, 2 for a wrong call, 130 if interrupted."""
     args = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a command we started ends with us
     try:
         return args.run(args)
     except KeyboardInterrupt:

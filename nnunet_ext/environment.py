@@ -144,6 +144,18 @@ def check_lookup() -> Check:
     return Check("look-up", "ok", f"nnU-Net finds {found.__name__}")
 
 
+def check_workers() -> Check:
+    """Check nnU-Net's number of data workers, which its planner takes as a number of threads."""
+    name = "nnUNet_n_proc_DA"
+    value = os.environ.get(name)
+    if value is not None and not value.isdigit():
+        return Check(name, "error", f"{value!r} is not a number of processes", f"export {name}=2   (or: unset {name})")
+    if value == "0":
+        found = "0: works for training, but nnUNetv2_plan_* of nnU-Net 2.8 fails with it"
+        return Check(name, "warning", found, f"Plan with {name}=1 in front: {name}=1 nnUNetv2_plan_and_preprocess ...")
+    return Check(name, "ok", "not set" if value is None else value)
+
+
 def examine() -> Iterator[Check]:
     """Run all checks, in the order in which a newcomer would mend them."""
     yield check_python()
@@ -151,5 +163,6 @@ def examine() -> Iterator[Check]:
     yield check_nnunet()
     for name in FOLDERS:
         yield check_folder(name)
+    yield check_workers()
     yield check_discovery()
     yield check_lookup()

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -108,8 +108,9 @@ class ComposedSpec(NetworkSpec):
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool
     ) -> nn.Module:
         encoder = self.encoder(topology, input_channels)
-        decoder = self.decoder(topology, encoder.out_channels, encoder.strides, deep_supervision)
-        heads = [self.head(topology.dims, c, output_channels) for c in decoder.out_channels]  # type: ignore[arg-type, union-attr]
+        channels, strides = cast("list[int]", encoder.out_channels), cast("list[list[int]]", encoder.strides)
+        decoder = self.decoder(topology, channels, strides, deep_supervision)
+        heads = [self.head(topology.dims, c, output_channels) for c in cast("list[int]", decoder.out_channels)]
         return ComposedNetwork(encoder, decoder, heads)
 
     def describe(self) -> dict[str, str]:  # noqa: D102

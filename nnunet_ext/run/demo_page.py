@@ -12,8 +12,8 @@ import pandas as pd
 from nnunet_ext.evaluation.figures import case_figure, learning_figure
 from nnunet_ext.evaluation.overlays import comparison_figure, read_picture
 from nnunet_ext.evaluation.summary import foreground_scores
+from nnunet_ext.machine import hardware, versions
 from nnunet_ext.run.demo_text import how_to_read, next_steps
-from nnunet_ext.run.machine import hardware, versions
 from nnunet_ext.run.progress import clock
 from nnunet_ext.run.workplace import Workplace
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunet_ext.environment import plugin_folder
+from nnunet_ext.machine import cpu_cores
 from nnunet_ext.run.commands import as_typed, run_command
-from nnunet_ext.run.machine import cpu_cores
 
 NNUNET_FOLDERS = {
     "nnUNet_raw": "nnunet/raw",

@@ -252,6 +252,8 @@ class nnUNetTrainerExt(nnUNetTrainer):
     def on_train_start(self) -> None:
         """Start as nnU-Net does, and write the run's manifest."""
         super().on_train_start()
+        if self.local_rank == 0:
+            checkpoints.remove_leftovers(self.output_folder)
         self._manifest = manifest.describe_run(self)
         self._write_manifest()
 

@@ -27,7 +27,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[str], None])
         path: where the file is to stand.
         write: writes the whole content to the file name that it is given (a temporary one beside `path`).
     """
-    temporary = f"{os.fspath(path)}.tmp"
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         write(temporary)
         with open(temporary, "rb+") as f:
@@ -35,6 +35,12 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[str], None])
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that a killed process left in a training's folder."""
+    for leftover in Path(folder).glob("*.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json_atomically(path: str | os.PathLike[str], content: Any) -> None:

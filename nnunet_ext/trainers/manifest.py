@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import platform
+import json
 import shlex
 import sys
 from datetime import datetime, timezone
-from importlib import metadata
+from os.path import join
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnunet_ext.architectures.complexity import count_parameters
+from nnunet_ext.machine import installed_versions, processor
 
 if TYPE_CHECKING:
     from nnunet_ext.trainers.base import nnUNetTrainerExt
 
 FILE_NAME = "nnunet_ext_manifest.json"
-_PACKAGES = ("nnunet-ext", "nnunetv2", "dynamic-network-architectures", "torch", "monai", "numpy")
-
-
-def installed_versions() -> dict[str, str]:
-    """Return Python's version and those of the packages that decide a result; absent ones are left out."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def now() -> str:
@@ -36,8 +26,21 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+def earlier_runs(path: str, first_epoch: int) -> list[dict[str, Any]]:
+    """Return the manifests of the runs that a continued training builds upon, oldest first.
+
+    Args:
+        path: where the previous run's manifest stands, if there was one.
+        first_epoch: 0 for a training that starts anew, which has none.
+    """
+    if first_epoch == 0 or not Path(path).is_file():
+        return []
+    previous = json.loads(Path(path).read_text(encoding="utf-8"))
+    return [*previous.pop("continues", []), previous]
+
+
 def describe_run(trainer: nnUNetTrainerExt) -> dict[str, Any]:
-    """Return the manifest of a training that is about to start."""
+    """Return the manifest of a training that is about to start or to continue."""
     device = trainer.device
     return {
         "command": shlex.join(sys.argv),
@@ -54,10 +57,11 @@ def describe_run(trainer: nnUNetTrainerExt) -> dict[str, Any]:
         "epochs": trainer.num_epochs,
         "iterations_per_epoch": trainer.num_iterations_per_epoch,
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "versions": installed_versions(),
         "first_epoch": trainer.current_epoch,
+        "continues": earlier_runs(join(trainer.output_folder, FILE_NAME), trainer.current_epoch),
         "started": now(),
         "finished": None,
     }

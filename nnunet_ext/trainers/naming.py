@@ -1,7 +1,7 @@
 """Trainer names: what users type after `-tr`, and the classes that they mean.
 
     <preset>[_<N>epochs][_<N>iters][_paper]             nnUNetTrainerSLUNet_5L1Res_20epochs_50iters
-    nnUNetTrainerExt_<parts>[_<N>epochs][...]            nnUNetTrainerExt_Plain_UNet_paper
+    nnUNetTrainerExt_<parts>[_<N>epochs][_<N>iters]      nnUNetTrainerExt_Plain_UNet_20epochs
     nnUNetTrainer_<N>epochs_<N>iters                     stock nnU-Net with a budget, for comparisons
 
 Names are resolved on demand. The class found belongs to this module (`getattr(naming, NAME)` finds it again, so it
@@ -104,6 +104,8 @@ def parse(name: str) -> ParsedName:
         numbers["iter"][0] if numbers["iter"] else None,
         "_paper" in words,
     )
+    if parsed.canonical != name and parsed.canonical == re.sub(r"_(\d+)(epoch|iter)(?=_|$)", r"_\1\2s", name):
+        raise TrainerNameError(f"{name}: numbers of epochs and iterations end in s. Type: -tr {parsed.canonical}")
     if parsed.canonical != name:
         raise TrainerNameError(
             f"{name}: suffixes stand at the end, in the order _<N>epochs_<N>iters_paper. Type: -tr {parsed.canonical}"
@@ -202,6 +204,8 @@ def suggestions(name: str) -> str:
     lowered = {p.lower(): p for p in PRESETS} | {p.lower().removeprefix(STOCK.lower()): p for p in PRESETS}
     near = difflib.get_close_matches(base.lower(), list(lowered), 1, 0.6)
     hint = f"Did you mean {lowered[near[0]]}{words}? " if near else ""
+    if base == COMPOSITION:
+        hint = f"Name its parts, e.g. {COMPOSITION}_{'_'.join(p.name for p in PARTS[:2])}{words}. "
     listed = ", ".join(PRESETS)
     parts = ", ".join(p.name for p in PARTS)
     return (

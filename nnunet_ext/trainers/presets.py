@@ -34,7 +34,7 @@ class nnUNetTrainerSLUNet_8L2Res(SpatialLiftingTrainer):
 
 
 class nnUNetTrainerSLUNet(nnUNetTrainerSLUNet_8L2Res):
-    """SL-UNet in the paper's strongest configuration, 8L2Res. Results stand in a folder of this name."""
+    """SL-UNet in the paper's largest configuration, 8L2Res. Results stand in a folder of this name."""
 
 
 class nnUNetTrainerMonaiUNet_5L1Res(nnUNetTrainerExt):

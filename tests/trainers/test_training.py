@@ -3,6 +3,8 @@
 import inspect
 import json
 import math
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,9 +120,10 @@ def test_an_epoch_without_foreground_does_not_stop_the_best_checkpoint(make_trai
     empty = [{"loss": np.float32(1), **{k: np.zeros(2) for k in ("tp_hard", "fp_hard", "fn_hard")}}]
     full = [{"loss": np.float32(1), "tp_hard": np.ones(2), "fp_hard": np.zeros(2), "fn_hard": np.zeros(2)}]
     curve = trainer.logger.local_logger.my_fantastic_logging["ema_fg_dice"]
-    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
-        for epoch, outputs in enumerate([empty, full, empty, full]):
-            trainer.current_epoch = epoch
+    for epoch, outputs in enumerate([empty, full, empty, full]):
+        trainer.current_epoch = epoch
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # nnU-Net's mean of nothing
             trainer.on_validation_epoch_end(outputs)
     assert not any(math.isnan(v) for v in curve)
     assert curve[-1] > curve[1] > 0
@@ -156,6 +159,17 @@ def test_resume_continues_where_it_stopped(make_trainer):
     assert torch.equal(second.network.selection.mean_loss, first.network.selection.mean_loss)
     second.run_training()
     assert len(second.logger.get_value("train_losses", step=None)) == 3
+    manifest = json.loads(Path(second.output_folder, "nnunet_ext_manifest.json").read_text())
+    assert [r["first_epoch"] for r in [*manifest["continues"], manifest]] == [0, 2]
+
+
+def test_what_a_kill_leaves_behind_is_removed(make_trainer):
+    trainer = make_trainer(SL)
+    leftover = Path(trainer.output_folder, "checkpoint_latest.pth.4711.tmp")
+    leftover.write_bytes(b"half")
+    trainer.run_training()
+    assert not leftover.exists()
+    assert Path(trainer.output_folder, "checkpoint_final.pth").is_file()
 
 
 def test_half_written_checkpoint_never_replaces_a_good_one(make_trainer, monkeypatch):
@@ -163,7 +177,7 @@ def test_half_written_checkpoint_never_replaces_a_good_one(make_trainer, monkeyp
     trainer.initialize()
     path = f"{trainer.output_folder}/checkpoint_latest.pth"
     trainer.save_checkpoint(path)
-    before = open(path, "rb").read()
+    before = Path(path).read_bytes()
 
     def break_off(checkpoint, filename):
         with open(filename, "wb") as f:
@@ -173,8 +187,8 @@ def test_half_written_checkpoint_never_replaces_a_good_one(make_trainer, monkeyp
     monkeypatch.setattr(torch, "save", break_off)
     with pytest.raises(OSError, match="No space left"):
         trainer.save_checkpoint(path)
-    assert open(path, "rb").read() == before
-    assert not list(__import__("pathlib").Path(trainer.output_folder).glob("*.tmp"))
+    assert Path(path).read_bytes() == before
+    assert not list(Path(trainer.output_folder).glob("*.tmp"))
 
 
 def test_foreign_checkpoints_are_refused_with_a_remedy(make_trainer):
@@ -197,9 +211,8 @@ def test_newer_format_and_broken_files_are_refused_with_a_remedy(make_trainer):
     torch.save(checkpoint, path)
     with pytest.raises(CheckpointError, match=r"9\.9.*pip install --upgrade nnunet-ext"):
         trainer.load_checkpoint(path)
-    whole = open(path, "rb").read()
-    with open(path, "wb") as f:
-        f.write(whole[: len(whole) // 2])
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="Move it away"):
         trainer.load_checkpoint(path)
 
@@ -214,7 +227,9 @@ def test_refusals_come_before_anything_is_written(make_trainer, nnunet_folders):
 
 
 def test_indivisible_patch_names_the_nearest(make_trainer, nnunet_folders):
-    with pytest.raises(ValueError, match=r"\[30, 32\] is not a multiple of the plan's total stride \[4, 4\].*\[32, 32\]"):
+    with pytest.raises(
+        ValueError, match=r"\[30, 32\] is not a multiple of the plan's total stride \[4, 4\].*\[32, 32\]"
+    ):
         make_trainer(PLAIN, patch_size=[30, 32])
     assert not list((nnunet_folders / "nnUNet_results").iterdir())
 

@@ -88,6 +88,6 @@ class UNetDecoder(nn.Module):
             sizes.append([s // d for s, d in zip(sizes[-1], stride, strict=True)])
         total = np.int64(0)
         for stage, size, channels in zip(self.stages, sizes[::-1], self.out_channels[::-1], strict=True):
-            conv: StackedConvBlocks = stage  # type: ignore[assignment]
+            conv: StackedConvBlocks = stage
             total += conv.compute_conv_feature_map_size(size) + np.prod([channels, *size], dtype=np.int64)
         return int(total)

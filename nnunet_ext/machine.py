@@ -1,16 +1,17 @@
-"""The machine and the installed versions, in words, for reports."""
+"""The machine and the installed versions, for reports and manifests. Imports nothing heavy."""
 
+import contextlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("nnunet-ext", "nnunetv2", "torch", "monai", "numpy")
+PACKAGES = ("nnunet-ext", "nnunetv2", "dynamic-network-architectures", "torch", "monai", "numpy")
 
 
 def hardware(device: str) -> str:
     """Return the processor, its cores, the memory and, on CUDA, the GPU in a line."""
-    words = [_processor(), f"{cpu_cores()} CPU cores", f"{_memory_gib():.0f} GiB memory", f"device {device}"]
+    words = [processor(), f"{cpu_cores()} CPU cores", f"{_memory_gib():.0f} GiB memory", f"device {device}"]
     if device == "cuda":
         import torch
 
@@ -20,13 +21,16 @@ def hardware(device: str) -> str:
 
 def versions() -> str:
     """Return the versions of Python and of the packages that decide the results, in a line."""
-    found = [f"Python {platform.python_version()}"]
+    return ", ".join(f"{name} {found}" for name, found in installed_versions().items())
+
+
+def installed_versions() -> dict[str, str]:
+    """Return Python's version and those of the packages that decide a result; absent ones are left out."""
+    found = {"Python": platform.python_version()}
     for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def cpu_cores() -> int:
@@ -34,7 +38,8 @@ def cpu_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,0 +1,197 @@
+"""The command line, in this process."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnunet_ext import cli, environment
+from nnunet_ext.environment import Check, check_discovery, check_folder, check_lookup, check_nnunet, plugin_folder
+
+
+def run(capsys, *argv):
+    """Exit code, standard output, standard error."""
+    code = cli.main([str(a) for a in argv])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_path_is_the_folder_of_the_shim(capsys):
+    code, out, _ = run(capsys, "path")
+    assert code == 0
+    assert (Path(out.strip()) / "nnunet_ext_trainers.py").is_file()
+
+
+def test_info_lists_all_and_is_machine_readable(capsys):
+    from nnunet_ext.trainers import naming
+
+    code, out, _ = run(capsys, "info")
+    assert code == 0
+    assert all(name in out for name in [*naming.PRESETS, *(p.name for p in naming.PARTS), "_<N>epochs", "_paper"])
+    code, out, _ = run(capsys, "info", "--json")
+    assert json.loads(out)["trainers"] == naming.PRESETS
+
+
+def test_info_counts_parameters_and_macs_at_a_plans_patch(capsys, nnunet_folders):
+    from support import make_dataset_json, make_plans
+
+    code, out, _ = run(capsys, "info", "nnUNetTrainerSLUNet_5L1Res", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["parameters"], found["patch_size"]) == (30_052, [512, 512])
+    folder = nnunet_folders / "nnUNet_preprocessed" / "Dataset900_Tiny"
+    folder.mkdir()
+    (folder / "nnUNetPlans.json").write_text(json.dumps(make_plans([32, 64])))
+    (folder / "dataset.json").write_text(json.dumps(make_dataset_json()))
+    code, out, _ = run(capsys, "info", "nnUNetTrainerSLUNet_5L1Res", "-d", "Dataset900_Tiny", "--json")
+    smaller = json.loads(out)
+    assert smaller["patch_size"] == [32, 64]
+    assert smaller["macs"] * 128 == found["macs"]
+    code, out, _ = run(capsys, "info", "nnUNetTrainer", "-d", "Dataset900_Tiny")
+    assert code == 0
+    assert "the plan's own" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nnUNetTrainerSLUNnet"], "Did you mean nnUNetTrainerSLUNet?"),
+        (["info", "nnUNetTrainerSLUNet", "-c", "3d_fullres"], "-c 3d_fullres is not in nnU-Net's plan"),
+        (["info", "nnUNetTrainerSLUNet", "-d", "123"], "-d 123"),
+        (["info", "nnUNetTrainerSLUNet", "-d", "Dataset123_None"], "nnUNetv2_plan_and_preprocess -d Dataset123_None"),
+    ],
+)
+def test_errors_have_no_traceback_and_say_what_to_type(capsys, nnunet_folders, arguments, message):
+    code, _, err = run(capsys, *arguments)
+    assert code == 1
+    assert err.startswith("nnunet_ext: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_convert_needs_a_raw_folder(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    code, _, err = run(capsys, "convert", "-i", tmp_path, "-m", tmp_path, "-d", 501, "-n", "X")
+    assert (code, "export nnUNet_raw=" in err) == (1, True)
+
+
+def test_convert_writes_a_dataset_and_says_what_is_next(capsys, nnunet_folders, tmp_path):
+    from nnunet_ext.dataset_conversion.synthetic import write_synthetic_dataset
+
+    write_synthetic_dataset(tmp_path / "made", n_train=5, n_test=1)
+    code, out, _ = run(
+        capsys, "convert", "-i", tmp_path / "made/train/images", "-m", tmp_path / "made/train/masks",
+        "--mask-suffix", "_mask", "-d", 501, "-n", "Made",
+    )  # fmt: skip
+    assert code == 0
+    assert (nnunet_folders / "nnUNet_raw" / "Dataset501_Made" / "dataset.json").is_file()
+    assert "next: nnUNetv2_plan_and_preprocess -d 501" in out
+
+
+def test_convert_refuses_an_id_that_another_of_nnunets_folders_knows(capsys, nnunet_folders, tmp_path):
+    (nnunet_folders / "nnUNet_results" / "Dataset501_Other").mkdir()
+    code, _, err = run(capsys, "convert", "-i", tmp_path, "-m", tmp_path, "-d", 501, "-n", "Made")
+    assert code == 1
+    assert "Dataset501_Other" in err
+
+
+def test_interrupts_and_wrong_calls_have_their_exit_codes(capsys, monkeypatch):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "path", interrupt)
+    assert run(capsys, "path")[0] == 130
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["no-such-command"])
+    assert stop.value.code == 2
+
+
+def test_programming_errors_are_not_hidden(monkeypatch):
+    def broken(args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "path", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["path"])
+
+
+# ---------------------------------------------------------------------------------------------- doctor
+
+
+def test_doctor_exit_code_counts_errors_only(capsys, monkeypatch):
+    checks = [Check("a", "ok", "fine"), Check("b", "warning", "hm", "look at it")]
+    monkeypatch.setattr(environment, "examine", lambda: iter(checks))
+    code, out, _ = run(capsys, "doctor")
+    assert (code, "-> look at it" in out) == (0, True)
+    checks.append(Check("c", "error", "broken", "mend it"))
+    code, out, _ = run(capsys, "doctor", "--json")
+    assert code == 1
+    assert json.loads(out)[2] == {"name": "c", "status": "error", "found": "broken", "remedy": "mend it"}
+
+
+def test_a_right_environment_has_no_errors(nnunet_folders, monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(plugin_folder()))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    found = list(environment.examine())
+    assert not [c for c in found if c.status == "error"]
+    assert {c.name for c in found} >= {"python", "torch", "device", "nnunetv2", "nnUNet_raw", "look-up"}
+    assert all(c.remedy for c in found if c.status != "ok")
+
+
+def test_folders_are_examined(tmp_path, monkeypatch):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    assert check_folder("nnUNet_raw").remedy.startswith("export nnUNet_raw=")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "missing"))
+    assert check_folder("nnUNet_raw").remedy.startswith("mkdir -p")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    assert check_folder("nnUNet_raw").status == "ok"
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: type("U", (), {"free": 10**9})())
+    assert check_folder("nnUNet_raw").status == "warning"
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(environment.tempfile, "TemporaryFile", refuse)
+    assert "Permission denied" in check_folder("nnUNet_raw").found
+
+
+def test_discovery_is_examined(tmp_path, monkeypatch):
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    assert check_discovery().remedy == 'export nnUNet_extTrainer="$(nnunet_ext path)"'
+    monkeypatch.setenv("nnUNet_extTrainer", str(plugin_folder().parent / "trainers"))
+    assert check_discovery().status == "error"
+    monkeypatch.setenv("nnUNet_extTrainer", f"{plugin_folder()}:{tmp_path / 'typo'}")
+    assert check_discovery().status == "warning"
+    monkeypatch.setenv("nnUNet_extTrainer", f"{tmp_path}:{plugin_folder()}")
+    assert check_discovery().status == "ok"
+
+
+def test_lookup_asks_nnunet_itself(monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(plugin_folder()))
+    assert check_lookup().status == "ok"
+    monkeypatch.delenv("nnUNet_extTrainer")
+    assert check_lookup().status == "error"
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [("2.8.1", "ok"), ("2.7.0", "error"), ("2.9", "error"), ("3.0", "error")]
+)
+def test_nnunets_version_is_examined(monkeypatch, version, status):
+    monkeypatch.setattr(environment.metadata, "version", lambda _: version)
+    assert check_nnunet().status == status
+
+
+def test_a_worker_count_that_breaks_planning_is_named(monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    assert environment.check_workers().status == "warning"
+    assert "nnUNetv2_plan" in environment.check_workers().found
+    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    assert environment.check_workers().status == "ok"
+    monkeypatch.setenv("nnUNet_n_proc_DA", "many")
+    assert environment.check_workers().status == "error"
+
+
+def test_old_python_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 0, "final", 0))
+    assert environment.check_python().status == "error"

@@ -1,0 +1,84 @@
+"""The house: which room may import which, no prints, sizes, what the package holds."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from support import ROOT
+
+PACKAGE = ROOT / "nnunet_ext"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# a room may import itself and the rooms listed; a file at the top is a room of its own
+MAY_IMPORT = {
+    "architectures": set(),
+    "losses": set(),
+    "machine": set(),
+    "trainers": {"architectures", "losses", "machine"},
+    "dataset_conversion": set(),
+    "evaluation": set(),
+    "environment": set(),
+    "run": {"architectures", "trainers", "dataset_conversion", "evaluation", "environment", "machine"},
+    "cli": {"architectures", "trainers", "dataset_conversion", "evaluation", "environment", "run"},
+    "_nnunet_plugin": {"trainers"},
+    "__init__": set(),
+}
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nnunet_ext"):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names if a.name.startswith("nnunet_ext.")]
+        for name in names:
+            second = name.split(".")[1]
+            if second != "__version__":
+                yield second
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path):
+    assert room(path) in MAY_IMPORT, "a new room: say here what it may import"
+    assert set(imported_rooms(path)) - {room(path)} <= MAY_IMPORT[room(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, node.name
+
+
+def test_only_the_base_trainer_and_methods_subclass_nnunets_trainer():
+    users = [p for p in FILES if "training.nnUNetTrainer.nnUNetTrainer import" in p.read_text()]
+    assert {room(p) for p in users} == {"trainers"}
+
+
+def test_importing_the_package_is_instant():
+    code = "import sys, nnunet_ext; print(sorted({'torch', 'nnunetv2', 'numpy'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_plugin_folder_holds_one_file_and_is_no_package():
+    assert [p.name for p in (PACKAGE / "_nnunet_plugin").glob("*.py")] == ["nnunet_ext_trainers.py"]
+
+
+def test_the_wheel_holds_what_is_not_a_module(tmp_path):
+    import zipfile
+
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for needed in ("_nnunet_plugin/nnunet_ext_trainers.py", "py.typed", "trainers/example_plans.json", "cli.py"):
+        assert f"nnunet_ext/{needed}" in names
+    assert not [n for n in names if n.startswith("tests")]
