@@ -84,9 +84,8 @@ def _info_all(as_json: bool) -> int:
         print(f"  {part.name:12} {part.slot:12} {part.summary}")
     print("\nSuffixes, in this order:")
     print("  _<N>epochs   number of epochs\n  _<N>iters    training iterations an epoch")
-    print(
-        "  _paper       the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's (not for compositions)"
-    )
+    print("  _paper       the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's;")
+    print("               compositions have none")
     print(f"\nStock nnU-Net with a budget, to compare with: {naming.STOCK}_<N>epochs_<N>iters")
     print("Parameters and multiply-accumulates: nnunet_ext info NAME [-d DATASET -c 2d]")
     return 0
