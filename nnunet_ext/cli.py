@@ -13,6 +13,16 @@ from typing import Any
 
 from nnunet_ext import __version__
 
+USER_ERRORS = {
+    "nnunet_ext.dataset_conversion.problems": "ConversionError",
+    "nnunet_ext.run.commands": "CommandError",
+    "nnunet_ext.run.demo_folder": "DemoFolderError",
+    "nnunet_ext.run.demo_data": "DemoDataError",
+    "nnunet_ext.trainers.naming": "TrainerNameError",
+    "nnunet_ext.trainers.checkpoints": "CheckpointError",
+    "nnunet_ext.evaluation.summary": "SummaryError",
+    "nnunet_ext.architectures.topology": "UnsupportedPlanError",
+}
 _MARK = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
 
@@ -208,18 +218,8 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
 
 def _expected_errors() -> tuple[type[BaseException], ...]:
     """Errors whose message is for the user; found without importing rooms that were not used."""
-    names = {
-        "nnunet_ext.dataset_conversion.problems": "ConversionError",
-        "nnunet_ext.run.commands": "CommandError",
-        "nnunet_ext.run.demo_folder": "DemoFolderError",
-        "nnunet_ext.run.demo_data": "DemoDataError",
-        "nnunet_ext.trainers.naming": "TrainerNameError",
-        "nnunet_ext.trainers.checkpoints": "CheckpointError",
-        "nnunet_ext.evaluation.summary": "SummaryError",
-        "nnunet_ext.architectures.topology": "UnsupportedPlanError",
-    }
-    loaded = (getattr(sys.modules[m], c, None) for m, c in names.items() if m in sys.modules)
-    return (CommandLineError, *(c for c in loaded if c is not None))
+    loaded = [getattr(sys.modules[module], name) for module, name in USER_ERRORS.items() if module in sys.modules]
+    return (CommandLineError, *loaded)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -83,7 +84,8 @@ def check_nnunet() -> Check:
         version = metadata.version("nnunetv2")
     except metadata.PackageNotFoundError:
         return Check("nnunetv2", "error", "not installed", remedy)
-    if not NNUNET[0] <= tuple(int(v) for v in version.split(".")[:2]) < NNUNET[1]:
+    major, minor = (int(v) for v in re.findall(r"\d+", f"{version}.0")[:2])
+    if not NNUNET[0] <= (major, minor) < NNUNET[1]:
         return Check("nnunetv2", "error", f"{version}, needed is >={low},<{high}", remedy)
     return Check("nnunetv2", "ok", version)
 
@@ -119,13 +121,19 @@ def check_discovery() -> Check:
     if not value:
         return Check(DISCOVERY, "error", "not set: nnU-Net cannot find our trainers", remedy)
     folders = [f for f in value.split(os.pathsep) if f]
-    if not any(Path(f).is_dir() and Path(f).resolve() == plugin_folder() for f in folders):
-        more = f'{remedy[:-1]}{os.pathsep}${DISCOVERY}"' if len(folders) > 1 else remedy
-        return Check(DISCOVERY, "error", f"{value}: not this installation's {plugin_folder()}", more)
     missing = [f for f in folders if not Path(f).is_dir()]
+    others = [f for f in folders if f not in missing and not _ours(Path(f))]  # of other packages: they stay
+    remedy = f'export {DISCOVERY}="{os.pathsep.join(["$(nnunet_ext path)", *others])}"'
+    if not any(Path(f).resolve() == plugin_folder() for f in folders):
+        return Check(DISCOVERY, "error", f"{value}: not this installation's {plugin_folder()}", remedy)
     if missing:
         return Check(DISCOVERY, "warning", f"no such folder, skipped by nnU-Net: {missing}", remedy)
     return Check(DISCOVERY, "ok", value)
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder is the plug-in folder of an installation of this package, or another folder inside this one."""
+    return (folder / "nnunet_ext_trainers.py").is_file() or plugin_folder().parent in folder.resolve().parents
 
 
 def check_lookup() -> Check:

@@ -2,13 +2,17 @@
 
 import os
 
-os.environ.setdefault("nnUNet_def_n_proc", "1")
-os.environ.setdefault("nnUNet_n_proc_DA", "0")
-os.environ.setdefault("nnUNet_compile", "f")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MPLBACKEND", "Agg")
+for variable in [v for v in os.environ if v.startswith("nnUNet_")]:
+    del os.environ[variable]  # a developer's own settings, Weights & Biases among them
+os.environ |= {
+    "nnUNet_def_n_proc": "1",
+    "nnUNet_n_proc_DA": "0",
+    "nnUNet_compile": "f",
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+}
 
-import pytest
+import pytest  # noqa: E402
 
 
 @pytest.fixture

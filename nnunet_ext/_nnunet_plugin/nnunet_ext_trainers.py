@@ -24,7 +24,8 @@ def __getattr__(name: str) -> Any:
     try:
         return naming.resolve(name)
     except naming.TrainerNameError as error:
-        ours = any(name.startswith(preset) for preset in (*naming.PRESETS, naming.COMPOSITION))
+        known = (*naming.PRESETS, naming.COMPOSITION)
+        ours = any(name == base or name.startswith(f"{base}_") for base in known)
         if _another_folder_follows() and not ours:
             raise AttributeError(name) from error
         raise

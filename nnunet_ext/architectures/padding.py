@@ -17,7 +17,8 @@ def pad_to_multiple(x: Tensor, multiple: Sequence[int], minimum: Sequence[int]) 
     """Pad evenly on both sides by repeating the border.
 
     The border is repeated instead of filled with zeros because instance normalisation would otherwise see an
-    artificial region; both sides are padded so that a mirrored image gives the mirrored result.
+    artificial region; both sides are padded so that a mirrored image gives the mirrored result (up to a pixel, where
+    the padding is odd).
 
     Args:
         x: `(B, C, *S)`.

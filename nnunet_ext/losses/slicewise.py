@@ -51,7 +51,7 @@ class SlicewiseLoss(nn.Module):
         extras = {name: split_slices(values) for name, values in extra.items()}
         each = [self.inner(z, target, **{k: v[d] for k, v in extras.items()}) for d, z in enumerate(logits)]
         losses = torch.stack(each)
-        self._record(losses.detach().double(), len(slices if isinstance(slices, Tensor) else slices[0]))
+        self._record(losses.detach().cpu().double(), len(slices if isinstance(slices, Tensor) else slices[0]))
         return losses.mean()
 
     def _record(self, losses: Tensor, images: int) -> None:
@@ -60,9 +60,9 @@ class SlicewiseLoss(nn.Module):
         self._images += images
 
     def statistics(self) -> Tensor | None:
-        """Return `(D + 1,)` float64: sums of each slice's loss over images, then the number of images; None if none.
+        """Return sums of each slice's loss over images, then the number of images; None if there were none.
 
-        Sums (not means), so that they can be added over processes.
+        `(D + 1,)` float64 on the CPU. Sums (not means), so that they can be added over processes.
         """
         if self._sum is None:
             return None

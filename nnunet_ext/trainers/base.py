@@ -36,31 +36,30 @@ def topology_of(configuration: ConfigurationManager) -> Topology:
     return Topology.from_plan(architecture, configuration.patch_size)
 
 
-class TrainingLoss(nn.Module):
-    """Sends `TrainingOutput`s to the method's loss and plain logits to nnU-Net's; checks their shapes once.
+class CheckedLoss(nn.Module):
+    """A loss of logits that checks their shapes at its first call.
 
     nnU-Net itself cuts surplus outputs off silently and broadcasts a missing channel.
 
     Args:
-        plain: nnU-Net's (or the recipe's) loss of logits, used in validation and by methods without extra outputs.
-        method: `(logits, target, **extra) -> scalar`, or None.
+        loss: `(logits, target) -> scalar`, tensors or lists of scales.
         n_heads: K, the channels that logits must have.
     """
 
-    def __init__(self, plain: nn.Module, method: nn.Module | None, n_heads: int) -> None:
+    def __init__(self, loss: nn.Module, n_heads: int) -> None:
         super().__init__()
-        self.plain, self.method, self.n_heads = plain, method, n_heads
+        self.loss, self.n_heads = loss, n_heads
         self._checked = False
 
-    def forward(self, output: Tensor | list[Tensor] | TrainingOutput, target: Any) -> Tensor:
-        """Return the scalar loss."""
-        if isinstance(output, TrainingOutput):
-            if self.method is None:
-                raise TypeError("the network returned a TrainingOutput, but the trainer builds no method loss for it")
-            return self.method(output.logits, target, **output.extra)
+    def forward(self, output: Tensor | list[Tensor], target: Any) -> Tensor:
+        """Return the scalar loss.
+
+        Raises:
+            ValueError: if outputs and targets differ in number or size, or the outputs' channels are not K.
+        """
         if not self._checked:
             self._check(output, target)
-        return self.plain(output, target)
+        return self.loss(output, target)
 
     def _check(self, output: Any, target: Any) -> None:
         outputs, targets = ([v] if isinstance(v, Tensor) else list(v) for v in (output, target))
@@ -71,6 +70,27 @@ class TrainingLoss(nn.Module):
                 f"{[tuple(t.shape) for t in targets]} with {self.n_heads} classes or regions"
             )
         self._checked = True
+
+
+class TrainingLoss(nn.Module):
+    """Sends `TrainingOutput`s to the method's loss and plain logits to nnU-Net's.
+
+    Args:
+        plain: nnU-Net's (or the recipe's) loss of logits, used in validation and by methods without extra outputs.
+        method: `(logits, target, **extra) -> scalar`, or None.
+    """
+
+    def __init__(self, plain: nn.Module, method: nn.Module | None) -> None:
+        super().__init__()
+        self.plain, self.method = plain, method
+
+    def forward(self, output: Tensor | list[Tensor] | TrainingOutput, target: Any) -> Tensor:
+        """Return the scalar loss."""
+        if not isinstance(output, TrainingOutput):
+            return self.plain(output, target)
+        if self.method is None:
+            raise TypeError("the network returned a TrainingOutput, but the trainer builds no method loss for it")
+        return self.method(output.logits, target, **output.extra)
 
 
 class nnUNetTrainerExt(nnUNetTrainer):
@@ -202,7 +222,11 @@ class nnUNetTrainerExt(nnUNetTrainer):
             schedule = recipe.schedule(optimizer, self.initial_lr, self.num_epochs)
         if recipe.clip_gradients is not None:
             clip, parameters = recipe.clip_gradients, list(self.network.parameters())
-            optimizer.register_step_pre_hook(lambda *_: clip(parameters) and None)
+
+            def clip_before_step(*_: Any) -> None:
+                clip(parameters)
+
+            optimizer.register_step_pre_hook(clip_before_step)
         return optimizer, schedule
 
     def _build_loss(self) -> nn.Module:
@@ -211,7 +235,8 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if self.recipe.loss is not None:
             single = self.recipe.loss(self.label_manager)
             plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
-        return TrainingLoss(plain, self._build_method_loss(plain), self.label_manager.num_segmentation_heads)
+        checked = CheckedLoss(plain, self.label_manager.num_segmentation_heads)
+        return TrainingLoss(checked, self._build_method_loss(checked))
 
     def _build_method_loss(self, plain: nn.Module) -> nn.Module | None:
         """Return the loss of this method's `TrainingOutput`s; None if its network returns none.
@@ -225,7 +250,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Split as nnU-Net does, but write a missing splits_final.json in one step, so that a kill cannot cut it."""
-        if self.fold != "all" and self.local_rank == 0:
+        if self.fold != "all":
             splits_file = join(self.preprocessed_dataset_folder_base, "splits_final.json")
             if not isfile(splits_file):
                 self._write_splits(splits_file)
@@ -250,10 +275,18 @@ class nnUNetTrainerExt(nnUNetTrainer):
     # ---------------------------------------------------------------- epochs
 
     def on_train_start(self) -> None:
-        """Start as nnU-Net does, and write the run's manifest."""
+        """Start as nnU-Net does, and write the run's manifest.
+
+        A training that starts anew in the folder of an earlier one sets the earlier one's checkpoints aside: killed
+        before its first own checkpoint, it would otherwise be continued from them.
+        """
         super().on_train_start()
         if self.local_rank == 0:
             checkpoints.remove_leftovers(self.output_folder)
+            if self.current_epoch == 0 and not self.disable_checkpointing:
+                aside = checkpoints.set_aside(self.output_folder, manifest.now())
+                if aside is not None:
+                    self.print_to_log_file(f"a new training starts here; the earlier one's checkpoints are in {aside}")
         self._manifest = manifest.describe_run(self)
         self._write_manifest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[str], None])
         path: where the file is to stand.
         write: writes the whole content to the file name that it is given (a temporary one beside `path`).
     """
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"  # processes of other machines may write the same file
     try:
         write(temporary)
         with open(temporary, "rb+") as f:
@@ -41,6 +42,28 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove the temporary files that a killed process left in a training's folder."""
     for leftover in Path(folder).glob("*.*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def set_aside(folder: str | os.PathLike[str], now: str) -> Path | None:
+    """Move the checkpoints of an earlier training of the same fold into a sub-folder, so that `--c` cannot take them.
+
+    Args:
+        folder: the fold's folder.
+        now: names the sub-folder, `earlier_<now>`.
+
+    Returns:
+        The sub-folder, or None if there was nothing to move.
+    """
+    # in this order: whenever it is broken off, what nnU-Net would continue from is still the earlier training's newest
+    names = ("checkpoint_best.pth", "checkpoint_latest.pth", "checkpoint_final.pth")
+    found = [Path(folder, name) for name in names if Path(folder, name).is_file()]
+    if not found:
+        return None
+    aside = Path(folder, f"earlier_{now.replace(':', '-')}")
+    aside.mkdir(exist_ok=True)
+    for checkpoint in found:
+        checkpoint.rename(aside / checkpoint.name)
+    return aside
 
 
 def write_json_atomically(path: str | os.PathLike[str], content: Any) -> None:
@@ -75,7 +98,7 @@ def check_checkpoint(filename: str, trainer: str, network: dict[str, str]) -> No
     except Exception as error:
         raise CheckpointError(
             f"{filename} cannot be read as a checkpoint ({type(error).__name__}: {error}). "
-            f"Move it away and run the same command again; nnU-Net then takes the next one beside it."
+            "Move it away and run the training's command with --c: nnU-Net continues from the next one beside it."
         ) from error
     found = init_args.get(KEY)
     if found is None:

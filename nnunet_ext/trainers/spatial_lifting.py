@@ -5,6 +5,7 @@ Spatial Lifting for Dense Prediction (M. Xu, T. Zhou, Y. Li, Y. Zhang), Section 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
@@ -28,8 +29,12 @@ def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) ->
 
 
 def warm_restarts(optimizer: torch.optim.Optimizer, lr: float, num_epochs: int) -> Any:
-    """Build cosine annealing with a restart every 10 epochs, down to 1e-6; the paper does not state the period."""
-    return CosineAnnealingWarmRestarts(optimizer, T_0=10, T_mult=1, eta_min=1e-6)
+    """Build cosine annealing in four cycles, down to 1e-6; the paper does not state the period.
+
+    Of the paper's 40 epochs, each cycle has 10. The last cycle ends with the training also where `num_epochs` is
+    another multiple of 4, so that the slices are selected at a low learning rate.
+    """
+    return CosineAnnealingWarmRestarts(optimizer, T_0=max(1, math.ceil(num_epochs / 4)), T_mult=1, eta_min=1e-6)
 
 
 def structure_loss_for(label_manager: Any) -> nn.Module:
@@ -79,6 +84,11 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
     def _build_method_loss(self, plain: nn.Module) -> nn.Module:
         return SlicewiseLoss(plain)
 
+    def on_train_start(self) -> None:
+        """Start as nnU-Net does; weights taken with `-pretrained_weights` do not decide how outputs are read."""
+        super().on_train_start()
+        self._selection.set_sigmoid(self.label_manager.has_regions)
+
     def on_train_epoch_start(self) -> None:
         """Start as nnU-Net does; forget the previous epoch's slice losses."""
         super().on_train_epoch_start()
@@ -91,6 +101,7 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
         if statistics is None:
             return
         if self.is_ddp:
+            statistics = statistics.to(self.device)
             dist.all_reduce(statistics)
         self._selection.update(statistics[:-1] / statistics[-1])
         self.print_to_log_file("selected slices", self._selection.selected.tolist())

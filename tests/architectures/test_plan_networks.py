@@ -77,9 +77,21 @@ def test_stock_weights_load_as_pretrained(tmp_path):
 def test_initialised_as_stock_nnunet():
     torch.manual_seed(0)
     plan = architecture(2, residual=True)
+    wide = {**plan["arch_kwargs"], "features_per_stage": [32, 48, 64]}
     network = ComposedSpec().build(Topology.from_plan(plan, [32, 32]), 3, 2, True)
+
+    def conv(m):
+        return isinstance(m, torch.nn.Conv2d)
+
     convs = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     assert all(not m.bias.any() for m in convs if m.bias is not None)
+    stock, ours = (
+        get_network_from_plans(plan["network_class_name"], wide, plan["_kw_requires_import"], 3, 2, True, True),
+        ComposedSpec().build(Topology.from_plan({**plan, "arch_kwargs": wide}, [32, 32]), 3, 2, True),
+    )
+    theirs = [m.weight.std() for m in (*stock.encoder.modules(), *stock.decoder.stages.modules()) if conv(m)]
+    mine = [m.weight.std() for m in (*ours.encoder.modules(), *ours.decoder.stages.modules()) if conv(m)]
+    assert torch.allclose(torch.stack(mine), torch.stack(theirs), rtol=0.1)
     last_norms = [b.conv2.norm for s in network.encoder.stages for b in s.blocks]
     assert all(not n.weight.any() for n in last_norms)
 

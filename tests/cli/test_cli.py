@@ -107,6 +107,13 @@ def test_interrupts_and_wrong_calls_have_their_exit_codes(capsys, monkeypatch):
     assert stop.value.code == 2
 
 
+def test_every_expected_error_exists():
+    import importlib
+
+    for module, name in cli.USER_ERRORS.items():
+        assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
 def test_programming_errors_are_not_hidden(monkeypatch):
     def broken(args):
         raise ZeroDivisionError
@@ -163,8 +170,11 @@ def test_discovery_is_examined(tmp_path, monkeypatch):
     assert check_discovery().status == "error"
     monkeypatch.setenv("nnUNet_extTrainer", f"{plugin_folder()}:{tmp_path / 'typo'}")
     assert check_discovery().status == "warning"
+    assert check_discovery().remedy == 'export nnUNet_extTrainer="$(nnunet_ext path)"'
     monkeypatch.setenv("nnUNet_extTrainer", f"{tmp_path}:{plugin_folder()}")
     assert check_discovery().status == "ok"
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))  # another package's folder stays in the remedy
+    assert check_discovery().remedy == f'export nnUNet_extTrainer="$(nnunet_ext path):{tmp_path}"'
 
 
 def test_lookup_asks_nnunet_itself(monkeypatch):
@@ -175,7 +185,15 @@ def test_lookup_asks_nnunet_itself(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("version", "status"), [("2.8.1", "ok"), ("2.7.0", "error"), ("2.9", "error"), ("3.0", "error")]
+    ("version", "status"),
+    [
+        ("2.8.1", "ok"),
+        ("2.7.0", "error"),
+        ("2.8rc1", "ok"),
+        ("2.8.1.post1+local", "ok"),
+        ("2.9", "error"),
+        ("3.0", "error"),
+    ],
 )
 def test_nnunets_version_is_examined(monkeypatch, version, status):
     monkeypatch.setattr(environment.metadata, "version", lambda _: version)

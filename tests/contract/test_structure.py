@@ -57,9 +57,16 @@ def test_files_and_functions_stay_short(path):
             assert node.end_lineno - node.lineno < 60, node.name
 
 
-def test_only_the_base_trainer_and_methods_subclass_nnunets_trainer():
-    users = [p for p in FILES if "training.nnUNetTrainer.nnUNetTrainer import" in p.read_text()]
-    assert {room(p) for p in users} == {"trainers"}
+def test_only_the_base_trainer_subclasses_nnunets_trainer():
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name) and base.id in ("nnUNetTrainer", "nnUNetPredictor")
+    }
+    assert found == {"trainers/base.py"}
 
 
 def test_importing_the_package_is_instant():
@@ -72,13 +79,19 @@ def test_the_plugin_folder_holds_one_file_and_is_no_package():
     assert [p.name for p in (PACKAGE / "_nnunet_plugin").glob("*.py")] == ["nnunet_ext_trainers.py"]
 
 
-def test_the_wheel_holds_what_is_not_a_module(tmp_path):
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    import shutil
     import zipfile
 
+    source = tmp_path / "source"  # a build in the checkout would leave old modules for the next one
+    shutil.copytree(PACKAGE, source / "nnunet_ext", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True, cwd=tmp_path)
+    subprocess.run([*command, str(source)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for needed in ("_nnunet_plugin/nnunet_ext_trainers.py", "py.typed", "trainers/example_plans.json", "cli.py"):
-        assert f"nnunet_ext/{needed}" in names
-    assert not [n for n in names if n.startswith("tests")]
+    held = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
+    ours = {
+        f"nnunet_ext/{p.relative_to(PACKAGE)}" for p in PACKAGE.rglob("*") if p.suffix in (".py", ".json", ".typed")
+    }
+    assert held == ours

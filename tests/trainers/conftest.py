@@ -18,7 +18,7 @@ LABELS = {
 def make_trainer(nnunet_folders):
     """Returns `make(name, kind="labels", **plan)`, which writes a dataset (once) and constructs the trainer."""
 
-    def make(name, kind="labels", n_cases=6, **plan):
+    def make(name, kind="labels", n_cases=6, device="cpu", **plan):
         plans = make_plans(plan.pop("patch_size", [32, 32]), **plan)
         labels, n_labels, ignore = LABELS[kind]
         dataset_json = make_dataset_json(labels, n_cases=n_cases)
@@ -27,12 +27,12 @@ def make_trainer(nnunet_folders):
         size = tuple(plans["configurations"][configuration]["patch_size"])
         if not (preprocessed / plans["dataset_name"]).exists():
             write_preprocessed(preprocessed, plans, dataset_json, size, n_cases, n_labels, ignore)
-        return construct(name, plans, dataset_json)
+        return construct(name, plans, dataset_json, device=device)
 
     return make
 
 
-def construct(name, plans, dataset_json, fold=0):
+def construct(name, plans, dataset_json, fold=0, device="cpu"):
     """Construct a trainer as nnUNetv2_train does."""
     (configuration,) = plans["configurations"]
     return resolve(name)(
@@ -40,5 +40,5 @@ def construct(name, plans, dataset_json, fold=0):
         configuration=configuration,
         fold=fold,
         dataset_json=dataset_json,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )

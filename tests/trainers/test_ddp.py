@@ -1,53 +1,71 @@
-"""DistributedDataParallel with one gloo process on the CPU: what our hooks unwrap, reduce and save."""
+"""DistributedDataParallel with two gloo processes on the CPU: what our hooks unwrap, add up, split and save."""
 
-from contextlib import contextmanager
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-
-@contextmanager
-def process_group(folder):
-    """A group of one."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+BATCHES = (3, 1)  # images a step of rank 0 and 1: an image counts once, wherever it is
 
 
 @pytest.mark.parametrize(
     "name", ["nnUNetTrainerSLUNet_5L1Res_2epochs_2iters", "nnUNetTrainerExt_Plain_UNet_2epochs_2iters"]
 )
-def test_trains_and_saves_under_ddp(make_trainer, tmp_path, name):
-    trainer = make_trainer(name)  # without a group: with one, nnU-Net would choose a GPU by rank
+def test_two_processes_train_split_and_save(make_trainer, tmp_path, name):
+    trainer = make_trainer(name, batch_dice=False)  # nnU-Net gathers batch Dice only over equal batches
+    splits = Path(trainer.preprocessed_dataset_folder_base, "splits_final.json")
+    assert not splits.exists()
+    plans = trainer.plans_manager.plans
+    mp.spawn(rank_main, args=(str(tmp_path), name, plans, trainer.dataset_json), nprocs=2)
+    results = [json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
+    assert len(json.loads(splits.read_text())) == 5
+    assert results[0]["val"] == results[1]["val"]
+    path = f"{trainer.output_folder}/checkpoint_latest.pth"
+    state = torch.load(path, weights_only=False)["network_weights"]
+    assert set(state) == set(trainer.build_network_architecture(
+        trainer.plans_manager, trainer.configuration_manager, 3, 3, True).state_dict())  # fmt: skip
+    if "SLUNet" in name:
+        weighted = np.average([np.mean(r["losses"]) for r in results], weights=BATCHES)
+        for found in results:
+            assert found["mean_loss"] == results[0]["mean_loss"]
+            assert found["selected"] == results[0]["selected"] == state["selection.selected"].tolist()
+            assert np.mean(found["mean_loss"]) == pytest.approx(weighted, abs=1e-5)
+
+
+def rank_main(rank, folder, name, plans, dataset_json):
+    """One process: train two steps on its own images, end the epoch, save."""
+    from trainers.conftest import construct
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    trainer = construct(
+        name, dict(plans), dataset_json
+    )  # without a group: with one, nnU-Net would choose a GPU by rank
     trainer.initialize()
-    with process_group(tmp_path):
-        check(trainer)
-
-
-def check(trainer):
-    """Wrap, train two steps, end the epoch, save."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     plain = trainer.network
-    trainer.network, trainer.is_ddp = DistributedDataParallel(plain), True
+    trainer.network, trainer.is_ddp, trainer.local_rank = DistributedDataParallel(plain), True, rank
     trainer.loss = trainer._build_loss()
     assert trainer.unwrapped_network is plain
     trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
+    _, val = trainer.do_split()
     trainer.on_train_epoch_start()
-    rng = np.random.default_rng(0)
-    outputs = []
+    rng, outputs = np.random.default_rng(rank), []
     for _ in range(2):
-        target = torch.from_numpy(rng.integers(0, 3, (2, 1, 32, 32)))
+        target = torch.from_numpy(rng.integers(0, 3, (BATCHES[rank], 1, 32, 32)))
         scales = [target, target[..., ::2, ::2]] if trainer.enable_deep_supervision else target
-        outputs.append(trainer.train_step({"data": torch.randn(2, 3, 32, 32), "target": scales}))
+        data = torch.from_numpy(rng.normal(size=(BATCHES[rank], 3, 32, 32)).astype(np.float32))
+        outputs.append(trainer.train_step({"data": data, "target": scales}))
+    found = {"val": list(map(str, val)), "losses": [float(o["loss"]) for o in outputs]}
     trainer.on_train_epoch_end(outputs)
-    path = f"{trainer.output_folder}/checkpoint_latest.pth"
-    trainer.save_checkpoint(path)
-    state = torch.load(path, weights_only=False)["network_weights"]
-    assert set(state) == set(plain.state_dict())
     if hasattr(plain, "selection"):
-        expected = np.mean([o["loss"] for o in outputs])
-        assert plain.selection.mean_loss.mean().item() == pytest.approx(expected, abs=1e-5)
+        found |= {"mean_loss": plain.selection.mean_loss.tolist(), "selected": plain.selection.selected.tolist()}
+    trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_latest.pth")
+    Path(folder, f"rank_{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.trainers.base import TrainingLoss, nnUNetTrainerExt
+from nnunet_ext.trainers.base import CheckedLoss, nnUNetTrainerExt
 from nnunet_ext.trainers.checkpoints import CheckpointError
 from nnunet_ext.trainers.naming import resolve
+from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer, warm_restarts
 
 SL = "nnUNetTrainerSLUNet_5L1Res_2epochs_2iters"
 PLAIN = "nnUNetTrainerExt_Plain_UNet_2epochs_2iters"
@@ -138,7 +142,7 @@ def test_a_single_scale_does_not_give_a_nan_loss(make_trainer):
 
 @pytest.mark.parametrize("wrong", ["channels", "scales"])
 def test_loss_refuses_outputs_that_do_not_fit(wrong):
-    loss = TrainingLoss(torch.nn.MSELoss(), None, n_heads=2)
+    loss = CheckedLoss(torch.nn.MSELoss(), n_heads=2)
     output = torch.zeros(1, 1 if wrong == "channels" else 2, 4, 4)
     target = torch.zeros(1, 1, 4, 4) if wrong == "channels" else [torch.zeros(1, 1, 4, 4)] * 2
     with pytest.raises(ValueError, match="do not fit the targets"):
@@ -170,6 +174,73 @@ def test_what_a_kill_leaves_behind_is_removed(make_trainer):
     trainer.run_training()
     assert not leftover.exists()
     assert Path(trainer.output_folder, "checkpoint_final.pth").is_file()
+
+
+def test_a_resumed_paper_recipe_is_where_it_would_have_been(make_trainer):
+    name = "nnUNetTrainerSLUNet_5L1Res_8epochs_2iters_paper"
+    first = make_trainer(name)
+    first.initialize()
+    for epoch in range(3):
+        first.lr_scheduler.step(epoch)
+        for p in first.network.parameters():
+            p.grad = torch.ones_like(p)
+        first.optimizer.step()
+    first.current_epoch = 2
+    first.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    path = f"{first.output_folder}/checkpoint_latest.pth"
+    first.save_checkpoint(path)
+    second = make_trainer(name)
+    second.load_checkpoint(path)
+    for trainer in (first, second):
+        trainer.lr_scheduler.step(3)
+        for p in trainer.network.parameters():
+            p.grad = torch.full_like(p, 9.0)
+        trainer.optimizer.step()
+    assert second.optimizer.param_groups[0]["lr"] == pytest.approx(first.optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert second.optimizer.param_groups[0]["weight_decay"] == 1e-4
+    for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True):
+        assert b.grad.max() == 0.5
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 12, 40])
+def test_the_papers_schedule_ends_low(epochs):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = warm_restarts(optimizer, 1e-3, epochs)
+    rates = []
+    for epoch in range(epochs):
+        schedule.step(epoch)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[-1] == min(rates)
+
+
+def test_a_new_training_is_never_continued_from_an_earlier_one(make_trainer):
+    first = make_trainer(SL)
+    first.run_training()
+    folder = Path(first.output_folder)
+    kept = (folder / "checkpoint_final.pth").read_bytes()
+    second = make_trainer(SL)
+    second.on_train_start()  # and then it is killed
+    assert not list(folder.glob("checkpoint_*.pth"))
+    (aside,) = folder.glob("earlier_*")
+    assert (aside / "checkpoint_final.pth").read_bytes() == kept
+    assert (aside / "checkpoint_best.pth").is_file()
+
+
+def test_pretrained_weights_do_not_decide_how_outputs_are_read(make_trainer):
+    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+    trainer = make_trainer(SL, "regions")
+    trainer.initialize()
+    labels = trainer.spec.build(None, 3, 2, False)  # as a training with labels leaves it: softmax
+    path = f"{trainer.output_folder}/other.pth"
+    torch.save({"network_weights": labels.state_dict()}, path)
+    load_pretrained_weights(trainer.network, path)
+    assert trainer.network.selection._sigmoid is False
+    trainer.on_train_start()
+    assert trainer.network.selection._sigmoid is True
+    assert trainer.network.selection.uses_sigmoid
 
 
 def test_half_written_checkpoint_never_replaces_a_good_one(make_trainer, monkeypatch):
@@ -258,11 +329,28 @@ def test_unknown_network_class_is_refused(make_trainer):
         Topology.from_plan(architecture, [32, 32])
 
 
-def test_overridden_hooks_have_the_installed_nnunets_signatures():
-    for name, method in vars(nnUNetTrainerExt).items():
+@pytest.mark.parametrize("trainer", [nnUNetTrainerExt, SpatialLiftingTrainer])
+def test_overridden_hooks_have_the_installed_nnunets_signatures(trainer):
+    checked = 0
+    for name, method in vars(trainer).items():
         host = getattr(nnUNetTrainer, name, None)
         if inspect.isfunction(method) and host is not None and not name.startswith("__"):
             assert list(inspect.signature(method).parameters) == list(inspect.signature(host).parameters), name
+            checked += 1
+    assert checked >= 3
+
+
+def test_what_else_of_nnunet_the_base_trainer_builds_upon_is_there():
+    wrapped = DeepSupervisionWrapper(torch.nn.MSELoss(), [0.75, 0.25])
+    assert tuple(wrapped.weight_factors) == (0.75, 0.25)
+    assert list(inspect.signature(PolyLRScheduler).parameters)[:3] == ["optimizer", "initial_lr", "max_steps"]
+    assert "ema_fg_dice" in LocalLogger().my_fantastic_logging
+    ours = set(vars(nnUNetTrainerExt)) - {"spec", "recipe", "paper_recipe", "describe_network", "unwrapped_network"}
+    new = [n for n in ours if not n.startswith("_") and not hasattr(nnUNetTrainer, n)]
+    assert not new, "a public hook that the installed nnU-Net does not have is never called"
+
+
+def test_the_signature_of_the_constructor_and_of_the_builder():
     ours = inspect.signature(nnUNetTrainerExt.__init__)
     assert list(ours.parameters) == list(inspect.signature(nnUNetTrainer.__init__).parameters)
     build = inspect.signature(nnUNetTrainerExt.build_network_architecture)
