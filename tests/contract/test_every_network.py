@@ -17,10 +17,11 @@ K = 3
 
 
 def compositions():
-    """All combinations of parts, each slot left out or filled; in the order of names."""
+    """All combinations of parts, each slot left out or filled; one name for each distinct network."""
     choices = [["", *[p.name for p in PARTS if p.slot == slot]] for slot in SLOTS]
     names = ["_".join(w for w in words if w) for words in product(*choices)]
-    return [f"{COMPOSITION}_{n}" for n in names if n]
+    by_spec = {resolve(f"{COMPOSITION}_{n}").spec: f"{COMPOSITION}_{n}" for n in names if n}
+    return list(by_spec.values())
 
 
 def cases():
