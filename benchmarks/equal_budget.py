@@ -6,7 +6,8 @@
 DATA holds images, masks and `splits.json` (`{"pairs": [{"image": ..., "mask": ..., "split": "train" | "test"}]}`,
 paths relative to DATA). Everything goes through the commands that users type: `nnunet_ext convert`,
 `nnUNetv2_plan_and_preprocess`, `nnUNetv2_train` (fold 0), `nnUNetv2_predict`, `nnUNetv2_evaluate_folder`. The plan is
-nnU-Net's; with --patch, a configuration `2d_small` with that patch and batch is added to it. WORK is kept, and what is
+nnU-Net's; with --patch, a configuration `2d_small` with that patch and batch is added to it, with as many stages as
+leave a bottleneck of 2 x 2 pixels. WORK is kept, and what is
 finished there is not done again. The test images are only predicted, never looked at in training.
 
 One training a trainer says nothing about small differences: nnU-Net does not seed. Use --repeats.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -54,6 +56,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--repeats", type=int, default=1, help="folds trained of each trainer, from 0")
     p.add_argument("--device", default="cuda", choices=("cuda", "cpu", "mps"))
     return p
+
+
+def shallower(architecture: dict, patch: int) -> dict:
+    """The plan's network without the stages that would leave a bottleneck below 2 x 2 pixels."""
+    kwargs = dict(architecture["arch_kwargs"])
+    n, stages = 1, kwargs["n_stages"]
+    while n < stages and patch // math.prod(s[0] for s in kwargs["strides"][: n + 1]) >= 2:
+        n += 1
+    for key, value in kwargs.items():
+        if isinstance(value, list):
+            kwargs[key] = value[: n - (stages - len(value))]
+    return {**architecture, "arch_kwargs": {**kwargs, "n_stages": n}}
 
 
 class Bench:
@@ -101,10 +115,12 @@ class Bench:
             self.run("plan", [*command, "--verify_dataset_integrity", "--no_pbar", "-npfp", "1", "-np", "1"])
         content = json.loads(plans.read_text())
         if self.args.patch is not None:
-            patch = [self.args.patch, self.args.patch]
             content["configurations"]["2d_small"] = {
-                "inherits_from": "2d", "patch_size": patch, "batch_size": self.args.batch,
-            }  # fmt: skip
+                "inherits_from": "2d",
+                "patch_size": [self.args.patch, self.args.patch],
+                "batch_size": self.args.batch,
+                "architecture": shallower(content["configurations"]["2d"]["architecture"], self.args.patch),
+            }
             plans.write_text(json.dumps(content, indent=2))
 
     def measure(self, trainer: str, fold: int) -> dict[str, object]:

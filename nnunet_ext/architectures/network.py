@@ -102,7 +102,7 @@ class ComposedSpec(NetworkSpec):
 
     def check(self, topology: Topology) -> None:  # noqa: D102
         super().check(topology)
-        topology.require_divisible_patch()
+        topology.require_fitting_patch()
 
     def build(  # noqa: D102
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool

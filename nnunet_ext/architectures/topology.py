@@ -133,13 +133,21 @@ class Topology:
         """(dims,) size of the patch over the size of the bottleneck, per axis."""
         return tuple(math.prod(s[a] for s in self.strides) for a in range(self.dims))
 
-    def require_divisible_patch(self) -> None:
-        """Check that the strides divide the patch, which skip connections need.
+    def require_fitting_patch(self) -> None:
+        """Check that the strides divide the patch, which skip connections need, and leave more than one voxel of it.
+
+        A bottleneck of a single voxel cannot be normalised over space, and nnU-Net would say so at the first iteration.
 
         Raises:
-            UnsupportedPlanError: naming the nearest patch sizes that fit.
+            UnsupportedPlanError: naming patch sizes that fit.
         """
         stride = self.total_stride
+        if self.norm is not None and all(p == s for p, s in zip(self.patch_size, stride, strict=True)):
+            raise UnsupportedPlanError(
+                f"patch_size {list(self.patch_size)} equals the plan's total stride, which leaves a bottleneck of one "
+                f'voxel that cannot be normalised. Set "patch_size": {[2 * s for s in stride]} or more in this '
+                "configuration of the plans file, or plan with fewer stages."
+            )
         if any(p % s for p, s in zip(self.patch_size, stride, strict=True)):
             nearest = [max(s, round(p / s) * s) for p, s in zip(self.patch_size, stride, strict=True)]
             raise UnsupportedPlanError(

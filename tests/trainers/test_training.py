@@ -305,6 +305,12 @@ def test_indivisible_patch_names_the_nearest(make_trainer, nnunet_folders):
     assert not list((nnunet_folders / "nnUNet_results").iterdir())
 
 
+def test_bottleneck_of_one_voxel_names_a_patch_that_fits(make_trainer, nnunet_folders):
+    with pytest.raises(ValueError, match=r"\[4, 4\] equals the plan's total stride.*\[8, 8\] or more"):
+        make_trainer(PLAIN, patch_size=[4, 4])
+    assert not list((nnunet_folders / "nnUNet_results").iterdir())
+
+
 def test_results_folder_must_be_set(make_trainer, monkeypatch):
     make_trainer(SL)
     monkeypatch.delenv("nnUNet_results")

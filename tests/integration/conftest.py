@@ -1,0 +1,223 @@
+"""A small dataset, planned and preprocessed once a session, and the real commands on it, each in its own process."""
+
+import contextlib
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nnunet_ext.dataset_conversion.synthetic import synthetic_pair
+
+DATASET_ID, DATASET_NAME = 901, "Tiny"
+SIDE, N_TRAIN, N_TEST = 64, 12, 2
+CRAFTED_PLANS = "nnUNetCraftedPlans"
+HANG_SECONDS = 1500  # only so that a hanging command ends at all; the slowest here takes some 30 s on an idle machine
+LAST_LINES = 25
+
+
+def script(name):
+    """Path of a console script of the environment that runs the tests."""
+    return Path(sys.executable).parent / name
+
+
+def last_lines(text):
+    return "\n".join(text.splitlines()[-LAST_LINES:])
+
+
+@dataclass(frozen=True)
+class Host:
+    """nnU-Net's three folders, and the environment in which its commands find them and our trainers."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+    plugin: str
+
+    @property
+    def dataset(self):
+        return f"Dataset{DATASET_ID}_{DATASET_NAME}"
+
+    def model(self, trainer, configuration="2d", plans="nnUNetPlans"):
+        return self.results / self.dataset / f"{trainer}__{plans}__{configuration}"
+
+    def environment(self, **changes):
+        """The shell's variables without any of nnU-Net's, and what a user exports. A change to None removes one."""
+        kept = {k: v for k, v in os.environ.items() if not k.lower().startswith(("nnunet", "pytest", "wandb"))}
+        ours = {
+            "nnUNet_raw": str(self.raw),
+            "nnUNet_preprocessed": str(self.preprocessed),
+            "nnUNet_results": str(self.results),
+            "nnUNet_extTrainer": self.plugin,
+            "nnUNet_def_n_proc": "1",
+            "nnUNet_n_proc_DA": "0",
+            "nnUNet_compile": "f",
+            "OMP_NUM_THREADS": "1",
+            "MPLBACKEND": "Agg",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return {k: v for k, v in {**kept, **ours, **changes}.items() if v is not None}
+
+    def start(self, *command, **changes):
+        """Start a console script in its own process group, standard error within standard output."""
+        argv = [str(script(command[0])), *map(str, command[1:])]
+        return subprocess.Popen(
+            argv,
+            env=self.environment(**changes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def attempt(self, *command, **changes):
+        """Run a console script to its end, whatever that is."""
+        process = self.start(*command, **changes)
+        try:
+            output, _ = process.communicate(timeout=HANG_SECONDS)
+        except BaseException:
+            kill_group(process)
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    def run(self, *command, **changes):
+        """Run a console script that must succeed."""
+        done = self.attempt(*command, **changes)
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{last_lines(done.stdout)}"
+        return done
+
+    def refuse(self, *command, **changes):
+        """Run a console script that must fail, by itself and not by a signal; return its output."""
+        done = self.attempt(*command, **changes)
+        assert done.returncode > 0, f"{command} ended with {done.returncode}:\n{last_lines(done.stdout)}"
+        return done.stdout
+
+    def python(self, code, *arguments, **changes):
+        """Run Python code that must succeed; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment(**changes),
+            capture_output=True,
+            text=True,
+            timeout=HANG_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"ended with {done.returncode}:\n{last_lines(done.stdout + done.stderr)}"
+        return done.stdout
+
+    def train(self, trainer, fold, *flags, configuration="2d", **changes):
+        return self.run(*self.train_command(trainer, fold, *flags, configuration=configuration), **changes)
+
+    @staticmethod
+    def train_command(trainer, fold, *flags, configuration="2d"):
+        return ("nnUNetv2_train", DATASET_ID, configuration, fold, "-tr", trainer, "-device", "cpu", *flags)
+
+    def with_results(self, folder):
+        """The same datasets, with trainings in another (new) folder."""
+        folder.mkdir(parents=True)
+        return replace(self, results=folder)
+
+    def kill_when(self, reached, *command):
+        """Run a console script until `reached(lines so far)`, then SIGKILL its whole group; return the lines."""
+        process, lines = self.start(*command), []
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if reached(lines):
+                    break
+        finally:
+            kill_group(process)
+        output = "\n".join(lines)
+        assert process.returncode == -signal.SIGKILL, f"{command} ended before it was killed:\n{last_lines(output)}"
+        return lines
+
+
+def kill_group(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+
+
+def write_pairs(folder, indices):
+    """Write `images/*.png` (RGB) and `masks/*.png` (0 and 255), the corner of each made pair with most foreground."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for index in indices:
+        _, image, mask = synthetic_pair(index)
+        rows, columns = ((0, side - SIDE) for side in mask.shape)
+        corners = [np.s_[r : r + SIDE, c : c + SIDE] for r in rows for c in columns]
+        best = max(corners, key=lambda corner: int(mask[corner].sum()))
+        assert mask[best].any()
+        Image.fromarray(image[best]).save(folder / "images" / f"case_{index:02d}.png")
+        Image.fromarray(mask[best]).save(folder / "masks" / f"case_{index:02d}.png")
+
+
+@pytest.fixture(scope="session")
+def bare_host(tmp_path_factory):
+    """A host with empty folders."""
+    base = tmp_path_factory.mktemp("host")
+    folders = [base / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")]
+    for folder in folders:
+        folder.mkdir()
+    path = subprocess.run([script("nnunet_ext"), "path"], capture_output=True, text=True, check=True)
+    return Host(*folders, plugin=path.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def host(bare_host, tmp_path_factory):
+    """A host with the dataset converted, planned and preprocessed by the real commands, and two folds."""
+    source = tmp_path_factory.mktemp("png")
+    write_pairs(source / "train", range(N_TRAIN))
+    write_pairs(source / "test", range(N_TRAIN, N_TRAIN + N_TEST))
+    bare_host.run(
+        "nnunet_ext", "convert", "-i", source / "train" / "images", "-m", source / "train" / "masks",
+        "-d", DATASET_ID, "-n", DATASET_NAME,
+        "--test-images", source / "test" / "images", "--test-masks", source / "test" / "masks",
+    )  # fmt: skip
+    # planning needs a positive nnUNet_n_proc_DA: it sets torch's threads from it
+    bare_host.run(
+        "nnUNetv2_plan_and_preprocess", "-d", DATASET_ID, "-c", "2d", "--verify_dataset_integrity",
+        "-npfp", 1, "-np", 1, "--no_pbar", nnUNet_n_proc_DA="1",
+    )  # fmt: skip
+    folder = bare_host.preprocessed / bare_host.dataset
+    cases = [f"case_{i:02d}" for i in range(N_TRAIN)]
+    halves = cases[::3], [c for c in cases if c not in cases[::3]]  # 4 and 8
+    splits = [{"train": halves[1], "val": halves[0]}, {"train": halves[0], "val": halves[1]}]
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    (folder / f"{CRAFTED_PLANS}.json").write_text(json.dumps(crafted_plans(plans)))
+    return bare_host
+
+
+def crafted_plans(plans):
+    """The same plans with configurations that not every network takes: an odd patch, and a 3D one."""
+    plans = copy.deepcopy(plans)
+    plans["plans_name"] = CRAFTED_PLANS
+    flat = plans["configurations"]["2d"]
+    plans["configurations"]["2d_odd"] = {"inherits_from": "2d", "patch_size": [60, 60]}
+    solid = copy.deepcopy(flat)
+    solid["patch_size"], solid["spacing"] = [16, 64, 64], [1.0, 1.0, 1.0]
+    network = solid["architecture"]["arch_kwargs"]
+    for key in ("conv_op", "norm_op"):
+        network[key] = network[key].replace("2d", "3d")
+    n_stages = network["n_stages"]
+    network["kernel_sizes"] = [[3, 3, 3]] * n_stages
+    network["strides"] = [[1, 1, 1]] + [[2, 2, 2]] * (n_stages - 1)
+    plans["configurations"]["3d_fake"] = solid
+    return plans
+
+
+@pytest.fixture
+def fresh_host(host, tmp_path):
+    """The session's dataset with an empty folder for trainings."""
+    return host.with_results(tmp_path / "nnUNet_results")
