@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def shallower(architecture: dict, patch: int) -> dict:
-    """The plan's network without the stages that would leave a bottleneck below 2 x 2 pixels."""
+    """Return the plan's network without the stages that would leave a bottleneck below 2 x 2 pixels."""
     kwargs = dict(architecture["arch_kwargs"])
     n, stages = 1, kwargs["n_stages"]
     while n < stages and patch // math.prod(s[0] for s in kwargs["strides"][: n + 1]) >= 2:
