@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -226,7 +227,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; 0 if it worked, 1 if not, 2 for a wrong call, 130 if interrupted."""
     args = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a command we started ends with us
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a command we started ends with us
     try:
         return args.run(args)
     except KeyboardInterrupt:

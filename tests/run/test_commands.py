@@ -124,6 +124,15 @@ def test_an_interruption_ends_the_command_and_its_children(tool, tmp_path, inter
     assert wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_waiting_ends_a_stubborn_command(tool, tmp_path, monkeypatch):
     monkeypatch.setattr("nnunet_ext.run.commands.GRACE_SECONDS", 0.3)
     name = tool("trap '' TERM; echo $$; while true; do sleep 0.1; done")
