@@ -249,9 +249,10 @@ def check_composition(trainer):
 
 
 def test_python_blocks_compile():
-    for page in PAGES:
-        for _, block in code_blocks(page, "python"):
-            compile(block, str(page), "exec")
+    blocks = [(page, block) for page in PAGES for _, block in code_blocks(page, "python")]
+    assert blocks
+    for page, block in blocks:
+        compile(block, str(page), "exec")  # raises SyntaxError
 
 
 def test_plans_example_is_valid_json():
