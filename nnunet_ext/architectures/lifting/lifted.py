@@ -1,19 +1,24 @@
 """A 3D network made to read and write 2D: lift, run, fuse.
 
-Spatial Lifting for Dense Prediction, Section III-A, equations (1) and (2).
+Spatial Lifting for Dense Prediction, Section III-A, equations (1) and (2). Where we differ: slices that are equal by
+construction are computed once (`deduplicate.py`), with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_ext.architectures.lifting.deduplicate import run_deduplicated
 from nnunet_ext.architectures.lifting.replicate import replicate
 from nnunet_ext.architectures.lifting.slice_selection import SliceSelection
 from nnunet_ext.architectures.network import TrainingOutput
 from nnunet_ext.architectures.padding import pad_to_multiple
+
+Form = Literal["plain", "distinct", "stacked"]
 
 
 class LiftedNetwork(nn.Module):
@@ -25,16 +30,25 @@ class LiftedNetwork(nn.Module):
         n_selected: S, how many slices predict (5 in the paper).
         multiple: (2,) sizes that the network needs H and W to be multiples of; others are padded inside.
         minimum: (2,) smallest H and W that it takes.
+
+    Attributes:
+        form: how the 3D network is computed, with the same result beyond rounding; None for the device's `FASTEST`.
+            `plain`: on the whole lifted volume, as the paper does. `distinct`: each product of distinct slices once,
+            the fewest multiplications. `stacked`: distinct slices as channels of 2D convolutions.
+        FASTEST: form by type of device, for training and inference alike, as `benchmarks/lifting.py` measured it.
+            Devices that are not named were not measured; they compute the plain form in `channels_last_3d`.
     """
+
+    FASTEST: ClassVar[dict[str, Form]] = {"cpu": "stacked"}
 
     def __init__(
         self, network: nn.Module, depth: int, n_selected: int, multiple: Sequence[int], minimum: Sequence[int]
     ) -> None:
         super().__init__()
-        # volumes of few channels: 2 to 3 times less CPU time per training step than contiguous (batch 2, 256 x 256)
         self.network = network.to(memory_format=torch.channels_last_3d)
         self.selection = SliceSelection(depth, n_selected)
         self.depth = depth
+        self.form: Form | None = None
         self._multiple, self._minimum = tuple(multiple), tuple(minimum)
 
     def slices(self, x: Tensor) -> Tensor:
@@ -47,11 +61,13 @@ class LiftedNetwork(nn.Module):
             `(B, K, D, H, W)`.
         """
         padded, (rows, columns) = pad_to_multiple(x, self._multiple, self._minimum)
-        # On the CPU, PyTorch convolves single small volumes without oneDNN; two at once take half the time of one.
-        doubled = x.device.type == "cpu" and len(x) == 1 and not self.training
-        volume = replicate(padded.expand(2, -1, -1, -1) if doubled else padded, self.depth)
-        slices = self.network(volume.contiguous(memory_format=torch.channels_last_3d))
-        return (slices[:1] if doubled else slices)[..., rows, columns]
+        form = self.form or self.FASTEST.get(x.device.type, "plain")
+        if form == "plain":
+            volume = replicate(padded, self.depth)
+            slices = self.network(volume.contiguous(memory_format=torch.channels_last_3d))
+        else:
+            slices = run_deduplicated(self.network, padded, self.depth, stacked=form == "stacked")
+        return slices[..., rows, columns]
 
     def forward(self, x: Tensor) -> Tensor | TrainingOutput:
         """Return all slices for the loss in training mode, the fused selected slices otherwise."""
