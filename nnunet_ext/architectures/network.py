@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nnunet_ext.architectures.decoders.unet import UNetDecoder
 from nnunet_ext.architectures.encoders.plan import plan_encoder
 from nnunet_ext.architectures.heads.linear import linear_head
+from nnunet_ext.architectures.padding import nearest_multiple
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
 
 
@@ -68,6 +69,15 @@ class NetworkSpec(ABC):
                 f"this configuration is {topology.dims}D (patch_size {list(topology.patch_size)}), the network is "
                 f"{allowed} only. Use the configuration {'2d' if 2 in self.dims else '3d_fullres'} in its place."
             )
+
+    def fitting_size(self, topology: Topology, size: Sequence[float]) -> tuple[int, ...]:
+        """Return the nearest size that needs no padding, for training at several scales.
+
+        Args:
+            topology: read from the plan.
+            size: (dims,) pixels wanted.
+        """
+        return nearest_multiple(size, topology.total_stride, topology.total_stride)
 
     @abstractmethod
     def build(self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool) -> nn.Module:

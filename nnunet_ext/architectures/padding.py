@@ -13,6 +13,11 @@ def padded_size(size: Sequence[int], multiple: Sequence[int], minimum: Sequence[
     return tuple(max(-(-s // m), -(-low // m)) * m for s, m, low in zip(size, multiple, minimum, strict=True))
 
 
+def nearest_multiple(size: Sequence[float], multiple: Sequence[int], minimum: Sequence[int]) -> tuple[int, ...]:
+    """Return the multiple nearest to a size and not below the minimum, per axis, in voxels."""
+    return tuple(max(round(s / m), -(-low // m)) * m for s, m, low in zip(size, multiple, minimum, strict=True))
+
+
 def pad_to_multiple(x: Tensor, multiple: Sequence[int], minimum: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
     """Pad evenly on both sides by repeating the border.
 

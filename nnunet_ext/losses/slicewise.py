@@ -31,11 +31,15 @@ class SlicewiseLoss(nn.Module):
     Args:
         inner: `(logits (B, K, *S), target) -> scalar`, e.g. nnU-Net's Dice + cross-entropy, for labels or regions, with
             or without ignore label and deep supervision.
+
+    Attributes:
+        recording: whether losses go into the statistics; off where a batch is repeated at another scale.
     """
 
     def __init__(self, inner: Callable[..., Tensor]) -> None:
         super().__init__()
         self.inner = inner
+        self.recording = True
         self._sum: Tensor | None = None
         self._images = 0
 
@@ -51,7 +55,8 @@ class SlicewiseLoss(nn.Module):
         extras = {name: split_slices(values) for name, values in extra.items()}
         each = [self.inner(z, target, **{k: v[d] for k, v in extras.items()}) for d, z in enumerate(logits)]
         losses = torch.stack(each)
-        self._record(losses.detach().cpu().double(), len(slices if isinstance(slices, Tensor) else slices[0]))
+        if self.recording:
+            self._record(losses.detach().cpu().double(), len(slices if isinstance(slices, Tensor) else slices[0]))
         return losses.mean()
 
     def _record(self, losses: Tensor, images: int) -> None:

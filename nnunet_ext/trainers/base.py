@@ -23,7 +23,7 @@ from torch._dynamo import OptimizedModule
 
 from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
-from nnunet_ext.trainers import checkpoints, manifest
+from nnunet_ext.trainers import checkpoints, manifest, multi_scale
 from nnunet_ext.trainers.recipe import Recipe
 
 
@@ -197,6 +197,10 @@ class nnUNetTrainerExt(nnUNetTrainer):
         """Return the network's parts by slot."""
         return {"network": "the plan's own"} if cls.spec is None else cls.spec.describe()
 
+    def describe_method(self) -> dict[str, Any]:
+        """Return what the run's manifest says about the method beyond the network's parts, as JSON values."""
+        return {}
+
     @property
     def unwrapped_network(self) -> nn.Module:
         """The network itself, without DistributedDataParallel and torch.compile around it."""
@@ -272,6 +276,27 @@ class nnUNetTrainerExt(nnUNetTrainer):
         splits = generate_crossval_split(cases, seed=12345, n_splits=5)
         checkpoints.write_json_atomically(splits_file, [{k: list(map(str, v)) for k, v in s.items()} for s in splits])
 
+    # ---------------------------------------------------------------- steps
+
+    def train_step(self, batch: dict) -> dict:
+        """Train on a batch as nnU-Net does; at every scale of the recipe, if it has scales.
+
+        Returns:
+            the loss at the plan's own patch size.
+        """
+        if self.recipe.scales is None:
+            return super().train_step(batch)
+        topology = topology_of(self.configuration_manager)
+        results = {}
+        for size in multi_scale.training_sizes(self.spec, topology, self.recipe.scales):
+            self._at_own_scale(size == topology.patch_size)
+            results[size] = super().train_step(multi_scale.resize_batch(batch, size))
+        self._at_own_scale(True)
+        return results.get(topology.patch_size, results[size])
+
+    def _at_own_scale(self, own: bool) -> None:
+        """Note whether the batches that come have the plan's own patch size."""
+
     # ---------------------------------------------------------------- epochs
 
     def on_train_start(self) -> None:
@@ -293,7 +318,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
     def on_train_end(self) -> None:
         """End as nnU-Net does, and close the manifest."""
         super().on_train_end()
-        self._manifest["finished"] = manifest.now()
+        self._manifest |= {"method": self.describe_method(), "finished": manifest.now()}
         self._write_manifest()
 
     def _write_manifest(self) -> None:

@@ -46,6 +46,7 @@ def describe_run(trainer: nnUNetTrainerExt) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "trainer": type(trainer).__name__,
         "network": trainer.describe_network(),
+        "method": trainer.describe_method(),
         "recipe": trainer.recipe.describe(),
         "parameters": count_parameters(trainer.unwrapped_network),
         "dataset": trainer.plans_manager.dataset_name,

@@ -14,6 +14,7 @@ import difflib
 import importlib
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 STOCK = "nnUNetTrainer"
@@ -34,12 +35,24 @@ PRESETS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a composition: its slot, the name that users type, where it is built, one line about it."""
+    """A part of a composition.
+
+    Attributes:
+        slot: its place in a name; `SLOTS` gives the order.
+        name: what users type; of a part with numbers, an example.
+        builder: `module:attribute`. A part with numbers is given them as keyword arguments; a lifting is given the
+            composition of the other parts first.
+        summary: one line about it.
+        pattern: regular expression of the names of a part with numbers, each a named group.
+        trainer: `module:attribute` of the trainer that it needs, if not the base trainer.
+    """
 
     slot: str
     name: str
-    builder: str  # "module:attribute"
+    builder: str
     summary: str
+    pattern: str | None = None
+    trainer: str | None = None
 
 
 SLOTS = ("encoder", "enhancement", "decoder", "head", "lifting")  # the order in a name
@@ -55,6 +68,14 @@ PARTS: tuple[Part, ...] = (
         "UNet",
         "nnunet_ext.architectures.decoders.unet:UNetDecoder",
         "nnU-Net's own decoder (default)",
+    ),
+    Part(
+        "lifting",
+        "SL16",
+        "nnunet_ext.architectures.lifting.composition:lift",
+        "all of it in 3D around the image copied 16 times; SL4 to SL32, SL16C8: channels (2D)",
+        r"SL(?P<depth>\d+)(?:C(?P<channels>\d+))?",
+        "nnunet_ext.trainers.spatial_lifting:SpatialLiftingTrainer",
     ),
 )
 
@@ -163,24 +184,46 @@ def _with_suffixes(base: Any, parsed: ParsedName) -> type:
             num_val_iterations_per_epoch=max(5, parsed.iters // 5),
         )
     doc = f"{parsed.base} with the suffixes of its name."
-    return _make_class(parsed.canonical, base, recipe=recipe, __doc__=doc)
+    return _make_class(parsed.canonical, (base,), recipe=recipe, __doc__=doc)
 
 
 def _composition(name: str) -> type:
-    network = importlib.import_module("nnunet_ext.architectures.network")
-    trainer = importlib.import_module("nnunet_ext.trainers.base").nnUNetTrainerExt
-    chosen: dict[str, Any] = {}
+    spec: Any = importlib.import_module("nnunet_ext.architectures.network").ComposedSpec()
+    trainers: list[type] = []
     last = -1
     words = name.removeprefix(f"{COMPOSITION}_")
     for word in words.split("_"):
-        part = next((p for p in PARTS if p.name == word), None)
+        part, numbers = _find_part(word)
         if part is None or SLOTS.index(part.slot) <= last:
             raise TrainerNameError(f"{name}: {_wrong_part(word, part)}")
         last = SLOTS.index(part.slot)
-        module, attribute = part.builder.split(":")
-        chosen[part.slot] = getattr(importlib.import_module(module), attribute)
-    spec = network.ComposedSpec(**chosen)
-    return _make_class(name, trainer, spec=spec, __doc__=f"The composition {words}.")
+        builder = _load(part.builder)
+        try:
+            if part.slot == "lifting":
+                spec = builder(spec, **numbers)
+            else:
+                spec = replace(spec, **{part.slot: partial(builder, **numbers) if numbers else builder})
+        except ValueError as error:
+            raise TrainerNameError(f"{name}: the part {word}: {error}") from error
+        if part.trainer is not None:
+            trainers.append(_load(part.trainer))
+    bases = tuple(trainers) or (_load("nnunet_ext.trainers.base:nnUNetTrainerExt"),)
+    return _make_class(name, bases, spec=spec, paper_recipe=None, __doc__=f"The composition {words}.")
+
+
+def _load(where: str) -> Any:
+    module, attribute = where.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _find_part(word: str) -> tuple[Part | None, dict[str, int]]:
+    """Return the part that a word of a name means, and the numbers in it."""
+    for part in PARTS:
+        if part.pattern is not None and (match := re.fullmatch(part.pattern, word)):
+            return part, {k: int(v) for k, v in match.groupdict().items() if v is not None}
+        if part.name == word:
+            return part, {}
+    return None, {}
 
 
 def _wrong_part(word: str, part: Part | None) -> str:
@@ -193,8 +236,8 @@ def _wrong_part(word: str, part: Part | None) -> str:
     return f"there is no part {word!r}.{hint} Parts: {listed}. The order is {order}; each is optional."
 
 
-def _make_class(name: str, base: type, **attributes: Any) -> type:
-    return type(name, (base,), {"__module__": __name__, "__qualname__": name, **attributes})
+def _make_class(name: str, bases: tuple[type, ...], **attributes: Any) -> type:
+    return type(name, bases, {"__module__": __name__, "__qualname__": name, **attributes})
 
 
 def suggestions(name: str) -> str:

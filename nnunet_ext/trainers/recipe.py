@@ -32,6 +32,8 @@ class Recipe:
         augmentation: same signature as `nnUNetTrainer.get_training_transforms`.
         clip_gradients: `(parameters) -> None`, applied before each optimiser step, after nnU-Net's clipping to norm 12
             (which cannot be left out without copying nnU-Net's training step).
+        scales: sizes of the patch, as multiples of the plan's, at which each batch is trained, one optimiser step each
+            (`trainers/multi_scale.py`).
     """
 
     optimizer: Callable[[Iterable[nn.Parameter], float, float], Optimizer] | None = None
@@ -44,6 +46,7 @@ class Recipe:
     loss: Callable[[Any], nn.Module] | None = None
     augmentation: Callable[..., Any] | None = None
     clip_gradients: Callable[[list[nn.Parameter]], Any] | None = None
+    scales: tuple[float, ...] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return the fields that differ from nnU-Net's own, as JSON values."""

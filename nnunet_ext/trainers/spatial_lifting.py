@@ -47,8 +47,8 @@ def clip_values(parameters: Iterable[nn.Parameter], limit: float) -> None:
     torch.nn.utils.clip_grad_value_(parameters, limit)
 
 
-# Table V: AdamW, 1e-3, cosine annealing with warm restarts, clip 0.5, weighted BCE + weighted IoU, 40 epochs.
-# Not stated there, chosen: weight decay 1e-4, restart period, flips and quarter turns.
+# Table V: AdamW, 1e-3, cosine annealing with warm restarts, clip 0.5, weighted BCE + weighted IoU, 40 epochs,
+# scales 0.75, 1 and 1.25. Not stated there, chosen: weight decay 1e-4, restart period, flips and quarter turns.
 PAPER_RECIPE = Recipe(
     optimizer=adamw,
     initial_lr=1e-3,
@@ -58,6 +58,7 @@ PAPER_RECIPE = Recipe(
     loss=structure_loss_for,
     augmentation=flips_and_quarter_turns,
     clip_gradients=partial(clip_values, limit=0.5),
+    scales=(0.75, 1.0, 1.25),
 )
 
 
@@ -83,6 +84,21 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
 
     def _build_method_loss(self, plain: nn.Module) -> nn.Module:
         return SlicewiseLoss(plain)
+
+    def _at_own_scale(self, own: bool) -> None:
+        """Slices are judged at the plan's own patch size only."""
+        self.loss.method.recording = own
+
+    def describe_method(self) -> dict[str, Any]:
+        """Return depth, number and rule of the selection, and the slices that are selected now."""
+        selection = self._selection
+        return {
+            "depth": len(selection.mean_loss),
+            "n_selected": len(selection.selected),
+            "selection_rule": "lowest mean training loss of the last finished epoch, at the plan's patch size",
+            "selected": selection.selected.tolist(),
+            "mean_loss": [round(v, 6) if math.isfinite(v) else None for v in selection.mean_loss.tolist()],
+        }
 
     def on_train_start(self) -> None:
         """Start as nnU-Net does; weights taken with `-pretrained_weights` do not decide how outputs are read."""

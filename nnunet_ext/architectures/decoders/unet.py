@@ -73,7 +73,7 @@ class UNetDecoder(nn.Module):
         """
         x, merged = features[-1], []
         for i, (up, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
-            x = stage(torch.cat((up(x), features[-2 - i]), 1))
+            x = stage(torch.cat([up(x), features[-2 - i]], 1))  # a list: torch.compile looks for lifted volumes in it
             merged.append(x)
         return merged[::-1]
 

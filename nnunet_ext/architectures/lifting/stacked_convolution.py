@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nnunet_ext.architectures.lifting.tap_patterns import Pattern, Term, refine
 
-WIDTH = 64  # output channels of one 2D convolution; more slices than fill it are computed in blocks
+WIDTH = 32  # output channels of one 2D convolution; more slices than fill it are computed in blocks
 
 Block = tuple[tuple[tuple[tuple[Term, ...], ...], tuple[int, ...]], ...]  # a volume's terms and slices, each volume's
 

@@ -15,6 +15,7 @@ Where we differ: sizes that the strides do not divide are padded and cropped ins
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 from nnunet_ext.architectures.network import NetworkSpec
-from nnunet_ext.architectures.padding import pad_to_multiple
+from nnunet_ext.architectures.padding import nearest_multiple, pad_to_multiple
 from nnunet_ext.architectures.published.level_unet import LevelUNet
 from nnunet_ext.architectures.topology import Topology
 
@@ -82,6 +83,9 @@ class MonaiUNetSpec(NetworkSpec):
     dims: ClassVar[tuple[int, ...]] = (2,)
     supports_deep_supervision: ClassVar[bool] = False
 
+    def fitting_size(self, topology: Topology, size: Sequence[float]) -> tuple[int, ...]:  # noqa: D102
+        return nearest_multiple(size, *_smallest(self.levels))
+
     def build(  # noqa: D102
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool
     ) -> nn.Module:
@@ -122,6 +126,11 @@ class SLUNetSpec(NetworkSpec):
     def __post_init__(self) -> None:
         if self.depth < 2 or self.depth & (self.depth - 1):
             raise ValueError(f"depth={self.depth} cannot be halved level by level: choose 2, 4, 8, 16 or 32.")
+        if not 1 <= self.n_selected <= self.depth:
+            raise ValueError(f"n_selected={self.n_selected} of depth={self.depth} slices: choose 1 to {self.depth}.")
+
+    def fitting_size(self, topology: Topology, size: Sequence[float]) -> tuple[int, ...]:  # noqa: D102
+        return nearest_multiple(size, *_smallest(self.levels))
 
     def build(  # noqa: D102
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool
