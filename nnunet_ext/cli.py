@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ USER_ERRORS = {
     "nnunet_ext.trainers.naming": "TrainerNameError",
     "nnunet_ext.trainers.checkpoints": "CheckpointError",
     "nnunet_ext.evaluation.summary": "SummaryError",
+    "nnunet_ext.inference.table": "QualityError",
     "nnunet_ext.architectures.topology": "UnsupportedPlanError",
 }
 _MARK = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
@@ -157,6 +159,19 @@ def _refuse_known_id(dataset_id: int, name: str) -> None:
                 )
 
 
+def predict(args: argparse.Namespace) -> int:
+    """Predict as nnUNetv2_predict does; a lifted network's predictions also get a quality score each."""
+    from nnunet_ext.environment import DISCOVERY, plugin_folder
+
+    if not os.environ.get(DISCOVERY):
+        os.environ[DISCOVERY] = str(plugin_folder())
+    from nnunet_ext.inference import predict as inference
+    from nnunet_ext.inference.report import QualityReport
+
+    inference.predict(args.passed_on, QualityReport(args.min_quality, args.pictures, _say))
+    return 0
+
+
 def demo(args: argparse.Namespace) -> int:
     """Run the main job from images to a report."""
     from nnunet_ext.run.demo import run_demo
@@ -174,12 +189,24 @@ class CommandLineError(Exception):
     """Something about the call itself; the message says what to type."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses flags that it does not know, or, with `passes_on`, keeps them in `args.passed_on` for another command."""
+
+    passes_on = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        known, others = super().parse_known_args(args, namespace)
+        if self.passes_on:
+            known.passed_on, others = others, []
+        return known, others
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nnunet_ext", description="Trainers and tools around stock nnU-Net v2.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def command(run: Any, name: str, about: str) -> argparse.ArgumentParser:
+    def command(run: Any, name: str, about: str) -> _Parser:
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(run=run)
         return sub
@@ -196,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-c", default="2d", help="configuration (default: 2d)")
     sub.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: nnUNetPlans)")
     _add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
+    _add_predict(command(predict, "predict", "nnUNetv2_predict with a quality score for each case (lifted networks)"))
     sub = command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset")
     sub.add_argument("--output", "-o", type=Path, default=Path("demo_output"), help="folder (default: demo_output)")
     sub.add_argument("--data", type=Path, help="your own pairs: DATA/images, DATA/masks, or train/ and test/ of these")
@@ -215,6 +243,30 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--test-masks", type=Path, metavar="DIR", help="folder of their masks, for evaluation")
     sub.add_argument("--threshold", type=int, help="foreground is above this value, for masks with others than 0/1/255")
     sub.add_argument("--overwrite", action="store_true", help="replace the dataset of this id and name")
+
+
+def _add_predict(sub: _Parser) -> None:
+    sub.passes_on, sub.allow_abbrev = True, False
+    sub.usage = (
+        "nnunet_ext predict -i IN -o OUT -d DATASET -c CONFIGURATION -tr TRAINER ... [--min-quality Q] [--pictures]"
+    )
+    sub.epilog = "All other flags are those of nnUNetv2_predict; see: nnUNetv2_predict -h"
+    sub.add_argument(
+        "--min-quality", type=_share, metavar="Q", help="0 to 1: mark cases below it in OUT/quality.csv, and count them"
+    )
+    sub.add_argument(
+        "--pictures", action="store_true", help="write uncertainty and slices of each case to OUT/quality/"
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1; type for example 0.8")
+    return value
 
 
 def _expected_errors() -> tuple[type[BaseException], ...]:

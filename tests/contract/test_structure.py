@@ -14,12 +14,13 @@ MAY_IMPORT = {
     "architectures": set(),
     "losses": set(),
     "machine": set(),
-    "trainers": {"architectures", "losses", "machine"},
+    "inference": {"architectures"},
+    "trainers": {"architectures", "losses", "machine", "inference"},
     "dataset_conversion": set(),
     "evaluation": set(),
     "environment": set(),
-    "run": {"architectures", "trainers", "dataset_conversion", "evaluation", "environment", "machine"},
-    "cli": {"architectures", "trainers", "dataset_conversion", "evaluation", "environment", "run"},
+    "run": {"architectures", "trainers", "inference", "dataset_conversion", "evaluation", "environment", "machine"},
+    "cli": {"architectures", "trainers", "inference", "dataset_conversion", "evaluation", "environment", "run"},
     "_nnunet_plugin": {"trainers"},
     "__init__": set(),
 }
@@ -57,16 +58,16 @@ def test_files_and_functions_stay_short(path):
             assert node.end_lineno - node.lineno < 60, node.name
 
 
-def test_only_the_base_trainer_subclasses_nnunets_trainer():
+def test_one_class_each_subclasses_nnunets_trainer_and_predictor():
     found = {
-        str(path.relative_to(PACKAGE))
+        (str(path.relative_to(PACKAGE)), base.id)
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ClassDef)
         for base in node.bases
         if isinstance(base, ast.Name) and base.id in ("nnUNetTrainer", "nnUNetPredictor")
     }
-    assert found == {"trainers/base.py"}
+    assert found == {("trainers/base.py", "nnUNetTrainer"), ("inference/predictor.py", "nnUNetPredictor")}
 
 
 def test_importing_the_package_is_instant():

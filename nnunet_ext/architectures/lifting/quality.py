@@ -90,7 +90,7 @@ def agreement(maps: Tensor, n_selected: int) -> Agreement:
         n_selected: S.
 
     Returns:
-        float64 on the maps' device.
+        float64 on the CPU.
     """
     both, sizes = _counts(maps.flatten(2), n_selected)
     total_size = sizes[:, :n_selected, None] + sizes[:, None, n_selected:]  # (F, S, D - S)
@@ -107,5 +107,5 @@ def _counts(maps: Tensor, n_selected: int) -> tuple[Tensor, Tensor]:
     for part in maps.split(CHUNK, dim=2):
         ones = part.float()
         pairs = ones[:, :n_selected] @ ones[:, n_selected:].transpose(1, 2)
-        both, sizes = both.to(pairs.device) + pairs.double(), sizes.to(pairs.device) + ones.sum(2).double()
+        both, sizes = both + pairs.cpu().double(), sizes + ones.sum(2).cpu().double()  # some devices have no float64
     return both, sizes

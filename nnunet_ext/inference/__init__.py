@@ -1,0 +1,1 @@
+"""Predicting with nnU-Net, and what a prediction tells about itself."""

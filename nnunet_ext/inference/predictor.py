@@ -1,0 +1,193 @@
+"""nnU-Net's predictor, which also compares the slices of a lifted network. Its predictions stay nnU-Net's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from torch import Tensor
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_ext.architectures.lifting.quality import rank_order
+from nnunet_ext.inference.slices import (
+    MirroredPasses,
+    PredictionAndMargins,
+    SlicedPrediction,
+    WindowSums,
+    lifted_network,
+)
+
+
+class Listener(Protocol):
+    """Who hears about the predictions of a `QualityPredictor`."""
+
+    def wants_slices(self, predictor: QualityPredictor) -> bool:
+        """Before work: whether to gather slices. May refuse by raising."""
+
+    def folder(self, path: str, keep: bool, part: int, n_parts: int) -> None:
+        """Take the output folder; `keep` if cases that it holds are not predicted again."""
+
+    def case(self, name: str, sliced: SlicedPrediction, image: Tensor) -> None:
+        """Take a predicted case; `image` is its preprocessed `(C, *S)`."""
+
+
+class QualityPredictor(nnUNetPredictor):
+    """Predicts as nnU-Net does, and tells its listener every case's slices.
+
+    Class attribute:
+        listener: set by `listening`; None predicts without anything beside it.
+    """
+
+    listener: Listener | None = None
+    _network_and_margins: Any = None  # a PredictionAndMargins, compiled if the network is
+    _windows: WindowSums | None = None
+    _sliced: SlicedPrediction | None = None
+    _names: Sequence[str] = ()
+
+    # ---------------------------------------------------------------- before work
+
+    def initialize_from_trained_model_folder(self, *args: Any, **kwargs: Any) -> None:
+        """Load as nnU-Net does; see whether the network has slices."""
+        super().initialize_from_trained_model_folder(*args, **kwargs)
+        self._look_at_network()
+
+    def manual_initialization(self, *args: Any, **kwargs: Any) -> None:
+        """Take a network as nnU-Net does; see whether it has slices."""
+        super().manual_initialization(*args, **kwargs)
+        self._look_at_network()
+
+    def _look_at_network(self) -> None:
+        self._network_and_margins = self._sliced = None
+        lifted = lifted_network(self.network)
+        if self.listener is None or not self.listener.wants_slices(self) or lifted is None:
+            return
+        both = PredictionAndMargins(lifted, self.label_manager.has_regions)
+        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        self._network_and_margins = torch.compile(both) if isinstance(network, OptimizedModule) else both
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Say the names of the cases that will be predicted, in order."""
+        self._names = list(names)
+
+    def _manage_input_and_output_lists(
+        self,
+        list_of_lists_or_source_folder: Any,
+        output_folder_or_list_of_truncated_output_files: Any,
+        folder_with_segs_from_prev_stage: str | None = None,
+        overwrite: bool = True,
+        part_id: int = 0,
+        num_parts: int = 1,
+        save_probabilities: bool = False,
+    ) -> Any:
+        lists = super()._manage_input_and_output_lists(
+            list_of_lists_or_source_folder, output_folder_or_list_of_truncated_output_files,
+            folder_with_segs_from_prev_stage, overwrite, part_id, num_parts, save_probabilities,
+        )  # fmt: skip
+        out = output_folder_or_list_of_truncated_output_files
+        if self.listener is not None and out:
+            folder = out if isinstance(out, str) else os.path.dirname(out[0]) or os.curdir
+            self.listener.folder(folder, not overwrite, part_id, num_parts)
+        self.expect([os.path.basename(name) for name in lists[1] or ()])
+        return lists
+
+    # ---------------------------------------------------------------- one case
+
+    @torch.inference_mode()
+    def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
+        """Return `(K, *S)` logits of `(C, *S)`, averaged over folds."""
+        self._sliced = None
+        logits = super().predict_logits_from_preprocessed_data(data)
+        self._tell(logits, data)
+        return logits
+
+    @torch.inference_mode()
+    def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
+        """Return one network's `(K, *S)` logits of `(C, *S)`."""
+        logits = super().predict_sliding_window_return_logits(input_image)
+        if self._windows is not None:
+            self._add_fold(input_image.shape)
+        if self.list_of_parameters is None:  # nnU-Net's validation: there are no folds
+            self._tell(logits, input_image)
+        return logits
+
+    def _add_fold(self, shape: Sequence[int]) -> None:
+        assert self._windows is not None
+        selection = self._selection()
+        # on the meta device: where nnU-Net's padding puts the image, without padding it again
+        blank = torch.empty((1, *shape[1:]), device="meta")
+        _, crop = pad_nd_image(blank, self.configuration_manager.patch_size, "constant", {"value": 0}, True, None)
+        if self._sliced is None:
+            self._sliced = SlicedPrediction(self.label_manager.has_regions, len(selection.selected))
+        order = rank_order(selection.selected, selection.mean_loss)
+        self._sliced.add(*self._windows.result(tuple(crop[1:])), order.tolist())
+        self._windows = None
+
+    def _selection(self) -> Any:
+        lifted = lifted_network(self.network)
+        assert lifted is not None
+        return lifted.selection
+
+    def _tell(self, logits: Tensor, image: Tensor) -> None:
+        name = self._names[0] if self._names else None
+        self._names = self._names[1:]
+        sliced, self._sliced = self._sliced, None
+        if sliced is not None and self.listener is not None and name is not None:
+            sliced.close(logits)
+            self.listener.case(name, sliced, image)
+
+    # ---------------------------------------------------------------- one network, one window
+
+    @torch.inference_mode()
+    def _internal_predict_sliding_window_return_logits(
+        self, data: Tensor, slicers: Sequence[tuple], do_on_device: bool = True
+    ) -> Tensor:
+        if self._network_and_margins is not None:
+            device = self.device if do_on_device else torch.device("cpu")
+            selection = self._selection()
+            patch = tuple(self.configuration_manager.patch_size)
+            weight = (
+                compute_gaussian(patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=device)
+                if self.use_gaussian
+                else 1.0
+            )
+            order = rank_order(selection.selected, selection.mean_loss)
+            self._windows = WindowSums(data.shape[1:], slicers, weight, order, device)
+        return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
+
+    @torch.inference_mode()
+    def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:
+        if self._windows is None or self._network_and_margins is None:
+            return super()._internal_maybe_mirror_and_predict(x)
+        passes = MirroredPasses(self._network_and_margins, self.allowed_mirroring_axes if self.use_mirroring else None)
+        with replaced(self, "network", passes):
+            logits = super()._internal_maybe_mirror_and_predict(x)
+        self._windows.add(passes.total, passes.n_passes)
+        return logits
+
+
+def listening(listener: Listener, names: Sequence[str] = ()) -> type[QualityPredictor]:
+    """Return the predictor's class with a listener, for code that constructs it by itself.
+
+    Args:
+        listener: hears about each case.
+        names: the cases in order, where the predictor cannot know them (nnU-Net's validation).
+    """
+    return type("ListeningPredictor", (QualityPredictor,), {"listener": listener, "_names": list(names)})
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Give an attribute another value inside the block."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

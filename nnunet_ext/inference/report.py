@@ -1,0 +1,149 @@
+"""What a user gets of the qualities: the table, the pictures, a summary, and a clear word where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnunet_ext.inference.predictor import QualityPredictor
+from nnunet_ext.inference.slices import SlicedPrediction, lifted_network
+from nnunet_ext.inference.table import TOTAL, QualityError, QualityTable, Row
+
+LISTED = 10  # cases in the summary
+LIFTED = "Lifted are the trainers of Spatial Lifting, e.g. nnUNetTrainerSLUNet_5L1Res; `nnunet_ext info` lists them."
+
+
+class QualityReport:
+    """Listens to a predictor and writes `quality.csv`.
+
+    Args:
+        min_quality: cases below it are marked for review.
+        pictures: write pictures into the sub-folder `quality`, too.
+        say: takes a line for the user.
+        file_name: of the table.
+    """
+
+    def __init__(
+        self,
+        min_quality: float | None = None,
+        pictures: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+        file_name: str = "quality.csv",
+    ) -> None:
+        self.min_quality, self.pictures, self._say = min_quality, pictures, say
+        self.file_name = file_name
+        self.table: QualityTable | None = None
+        self._names: list[str] = []
+        self._available = False
+
+    # ---------------------------------------------------------------- before work
+
+    def wants_slices(self, predictor: QualityPredictor) -> bool:
+        """Whether the network has slices to compare.
+
+        Raises:
+            QualityError: if it has none, but `min_quality` or `pictures` need them.
+        """
+        why_not = _why_not(predictor)
+        self._available = why_not is None
+        if why_not is not None:
+            if self.min_quality is not None or self.pictures:
+                asked = "--min-quality" if self.min_quality is not None else "--pictures"
+                raise QualityError(f"{asked} {why_not} Leave {asked} out to predict without quality scores.")
+            self._say(f"no {self.file_name}: a quality score {why_not}")
+            return False
+        self._names = class_names(predictor.label_manager, predictor.dataset_json)
+        for line in _caveats(predictor):
+            self._say(line)
+        return True
+
+    def folder(self, path: str, keep: bool, part: int = 0, n_parts: int = 1) -> None:
+        """Begin the table of a folder of predictions; each part of a divided prediction has its own."""
+        name = self.file_name if n_parts == 1 else f"{Path(self.file_name).stem}_part{part}.csv"
+        file = Path(path) / name
+        if not self._available:
+            if file.exists():
+                self._say(f"{file} is of an earlier prediction")
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.table = QualityTable(file, self.min_quality, keep)
+
+    # ---------------------------------------------------------------- cases
+
+    def case(self, name: str, sliced: SlicedPrediction, image: Tensor) -> None:
+        """Score a case and write the table."""
+        if self.table is None:
+            return
+        self.table.add(name, rows_of(sliced, self._names))
+        if self.pictures:
+            from nnunet_ext.inference import pictures
+
+            pictures.write(self.table.path.parent / "quality", name, sliced, image)
+
+    def finish(self) -> None:
+        """Say which cases are worst, and how many to look at."""
+        if self.table is None or not self.table.cases:
+            return
+        totals = self.table.totals()
+        self._say(f"quality of {len(totals)} cases, worst first (agreement of the slices; 1 is best):")
+        for case, row in totals[:LISTED]:
+            self._say(f"  {row.quality:.4f}  {case}{'  review' if self.table.needs_review(row) else ''}")
+        more = f"the other {len(totals) - LISTED} and " if len(totals) > LISTED else ""
+        self._say(f"{more}every class: {self.table.path}")
+        if self.min_quality is not None:
+            low = sum(self.table.needs_review(row) for _, row in totals)
+            self._say(f"{low} of {len(totals)} cases are below {self.min_quality:g}: look at these")
+        if all(row.quality == 1 for _, row in totals):
+            empty = " They predict no foreground at all." if not any(row.voxels for _, row in totals) else ""
+            self._say(
+                "warning: the quality of every case is 1, so it tells nothing about them: the slices do not differ."
+                f"{empty} Was the network trained long enough?"
+            )
+
+
+def rows_of(sliced: SlicedPrediction, names: list[str]) -> list[Row]:
+    """Return a case's rows: over all classes, then each class."""
+    found = sliced.agreement()
+    voxels = sliced.prediction.flatten(1).sum(1).tolist()
+    anywhere = int(sliced.prediction.any(0).sum()) if len(voxels) > 1 else voxels[0]
+    classes = [Row(*values) for values in zip(names, found.classes.tolist(), voxels, strict=True)]
+    return [Row(TOTAL, float(found.total), anywhere), *classes]
+
+
+def class_names(label_manager: Any, dataset_json: dict[str, Any]) -> list[str]:
+    """Return the foreground outputs' names in their order: labels by value, regions as in `dataset.json`."""
+    labels = {k: v for k, v in dataset_json["labels"].items() if k not in ("background", "ignore")}
+    if label_manager.has_regions:
+        return list(labels)
+    return sorted(labels, key=lambda k: labels[k] if isinstance(labels[k], int) else int(labels[k][0]))
+
+
+def _why_not(predictor: QualityPredictor) -> str | None:
+    """Return why there is no quality, None if there is."""
+    lifted = lifted_network(predictor.network)
+    if lifted is None:
+        return f"needs a lifted network, whose slices can be compared; {predictor.trainer_name} has none. {LIFTED}"
+    n_selected = len(lifted.selection.selected)
+    if n_selected == lifted.depth:
+        return (
+            f"needs slices that do not predict, to compare with; {predictor.trainer_name} selects all "
+            f"{lifted.depth} of its {lifted.depth} slices."
+        )
+    return None
+
+
+def _caveats(predictor: QualityPredictor) -> list[str]:
+    """Lines about checkpoints that hold no statistics of their slices."""
+    states = predictor.list_of_parameters or [predictor.network.state_dict()]
+    losses = [v for state in states for k, v in state.items() if k.endswith("selection.mean_loss")]
+    without = sum(not bool(torch.isfinite(loss).any()) for loss in losses)
+    if not without:
+        return []
+    return [
+        f"warning: {without} of {len(states)} checkpoints hold no slice statistics (an epoch of training writes them), "
+        "so the middle slices predict instead of the best, and are compared with the others"
+    ]

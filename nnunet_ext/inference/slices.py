@@ -1,0 +1,180 @@
+"""Every slice's logits of a lifted network, gathered while nnU-Net predicts with it.
+
+nnU-Net adds the fused logits of mirrored passes, windows and folds, and never sees slices. Here they are added beside
+it, in the same order and with the same weights, as margins: how far each foreground output is above the background.
+A label depends on nothing else, and it saves a channel a slice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_ext.architectures.lifting import quality
+from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
+
+
+def lifted_network(network: nn.Module | None) -> LiftedNetwork | None:
+    """Return the lifted network inside DistributedDataParallel and torch.compile; None if it is another one."""
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    inner = inner._orig_mod if isinstance(inner, OptimizedModule) else inner
+    return inner if isinstance(inner, LiftedNetwork) else None
+
+
+class PredictionAndMargins(nn.Module):
+    """`(B, C, *S)` -> what the lifted network predicts, `(B, K, *S)`, and every slice's margins, `(B, F, D, *S)`."""
+
+    def __init__(self, lifted: LiftedNetwork, sigmoid: bool) -> None:
+        super().__init__()
+        self.lifted, self.sigmoid = lifted, sigmoid
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network once. The margins are memory of their own, in float32."""
+        slices = self.lifted.slices(x)
+        margins = quality.margins(slices, self.sigmoid).float()
+        return self.lifted.selection(slices), margins.clone() if self.sigmoid else margins
+
+
+class MirroredPasses:
+    """Stands for the network while nnU-Net predicts one window, and adds up the mirrored passes' margins.
+
+    Args:
+        network: a `PredictionAndMargins`.
+        mirror_axes: as nnU-Net has them, 0 for the first axis of S; None if passes are not mirrored.
+    """
+
+    def __init__(self, network: nn.Module, mirror_axes: Sequence[int] | None) -> None:
+        self._network = network
+        axes = [a + 3 for a in mirror_axes or ()]  # of (B, F, D, *S)
+        # nnU-Net's order: the plain pass, then each axis, then pairs of axes
+        self._flips = iter([c for n in range(len(axes) + 1) for c in itertools.combinations(axes, n)])
+        self.n_passes = 0
+        self._total: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Predict `(B, C, *S)` -> `(B, K, *S)`."""
+        logits, margins = self._network(x)
+        axes = next(self._flips)
+        if self._total is None:
+            self._total = margins
+        else:
+            self._total += torch.flip(margins, axes)
+        self.n_passes += 1
+        return logits
+
+    @property
+    def total(self) -> Tensor:
+        """The passes' sum, `(B, F, D, *S)`, all turned back.
+
+        Raises:
+            RuntimeError: if nnU-Net made another number of passes than mirroring has.
+        """
+        if self._total is None or next(self._flips, None) is not None:
+            raise RuntimeError("nnU-Net mirrors in another way than this version of nnunet_ext knows")
+        return self._total
+
+
+class WindowSums:
+    """Adds windows' margins over an image, weighted as nnU-Net weights them. One network's, slices in rank order.
+
+    Args:
+        shape: the padded image's.
+        windows: nnU-Net's slicers, in the order in which it predicts them.
+        weight: `patch`-shaped, or 1.
+        order: `(D,)` slices by rank.
+        device: where nnU-Net collects results.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        windows: Sequence[tuple],
+        weight: Tensor | float,
+        order: Tensor,
+        device: torch.device,
+    ) -> None:
+        self._shape, self._weight, self._order, self._device = tuple(shape), weight, order, device
+        self._windows: Iterator[tuple] = iter(windows)
+        self._single = len(windows) == 1
+        self._sums: Tensor | None = None
+        self._weights = torch.ones(self._shape, device=device)
+        if not self._single:
+            self._weights = torch.zeros(self._shape, dtype=torch.half, device=device)
+
+    def add(self, total: Tensor, n_passes: int) -> None:
+        """Add the next window.
+
+        Args:
+            total: `(1, F, D, *patch)`, a sum over passes; it is changed.
+            n_passes: how many passes.
+        """
+        place = next(self._windows)[1:]
+        ranked = total[0].index_select(1, self._order)
+        if self._single:  # one weight for all slices and passes changes no label: nothing to multiply
+            self._sums = ranked.to(self._device).view(*ranked.shape[:2], *self._shape)
+            self._weights *= n_passes
+            return
+        if self._sums is None:
+            self._sums = torch.zeros((*ranked.shape[:2], *self._shape), dtype=torch.half, device=self._device)
+        scale = torch.as_tensor(self._weight, device=ranked.device).float() / n_passes
+        self._sums[_of_slices(place)] += ranked.mul_(scale).to(self._device, torch.half)
+        self._weights[place] += self._weight
+
+    def result(self, crop: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
+        """Return the sums `(F, D, *S)` and the weights `(*S)`, cut to the image before padding."""
+        if self._sums is None or next(self._windows, None) is not None:
+            raise RuntimeError("nnU-Net predicts windows in another way than this version of nnunet_ext knows")
+        return self._sums[_of_slices(crop)], self._weights[crop]
+
+
+def _of_slices(place: tuple) -> tuple:
+    """Return the index of a place in `(F, D, *S)`."""
+    return (slice(None), slice(None), *place)
+
+
+@dataclass
+class SlicedPrediction:
+    """One case's slices, at the plan's resolution, added over passes, windows and folds. S has three axes.
+
+    Args:
+        sigmoid: each output is a sigmoid of its own; else one softmax.
+        n_selected: S, how many slices predict.
+    """
+
+    sigmoid: bool
+    n_selected: int
+    orders: list[list[int]] = field(default_factory=list)
+    sums: Tensor = field(default_factory=lambda: torch.zeros(()))
+    weights: Tensor = field(default_factory=lambda: torch.zeros(()))
+    prediction: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def add(self, sums: Tensor, weights: Tensor, order: Iterable[int]) -> None:
+        """Add a fold: `(F, D, *S)` and `(*S)`, slices in rank order, and which slice has which rank."""
+        if self.orders:  # as nnU-Net does: folds are added on the CPU
+            self.sums, self.weights = self.sums.cpu().add_(sums.cpu()), self.weights.cpu().add_(weights.cpu())
+        else:
+            self.sums, self.weights = sums, weights
+        self.orders.append(list(order))
+
+    def close(self, logits: Tensor) -> None:
+        """Take what is predicted, `(K, *S)` logits, as `prediction`, `(F, *S)` bool."""
+        margins = quality.margins(logits[None, :, None], self.sigmoid)[:, :, 0]
+        self.prediction = quality.binarise(margins, self.sigmoid)[0]
+
+    def maps(self) -> Tensor:
+        """Return each slice's label, `(F, D, *S)` bool, in rank order."""
+        return quality.binarise(self.sums[None], self.sigmoid)[0]
+
+    def agreement(self) -> quality.Agreement:
+        """Return the quality."""
+        return quality.agreement(self.maps(), self.n_selected)
+
+    def probabilities(self) -> Tensor:
+        """Return each slice's foreground probabilities, `(F, D, *S)` float32, in rank order."""
+        return quality.probabilities((self.sums.float() / self.weights.float())[None], self.sigmoid)[0]
