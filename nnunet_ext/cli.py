@@ -23,6 +23,7 @@ USER_ERRORS = {
     "nnunet_ext.trainers.naming": "TrainerNameError",
     "nnunet_ext.trainers.checkpoints": "CheckpointError",
     "nnunet_ext.evaluation.summary": "SummaryError",
+    "nnunet_ext.evaluation.quality": "QualityTableError",
     "nnunet_ext.inference.table": "QualityError",
     "nnunet_ext.architectures.topology": "UnsupportedPlanError",
 }

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_ext.architectures.lifting.quality import rank_order
 from nnunet_ext.inference.slices import (
     MirroredPasses,
-    PredictionAndMargins,
+    PredictionAndSlices,
     SlicedPrediction,
     WindowSums,
     lifted_network,
@@ -46,7 +46,7 @@ class QualityPredictor(nnUNetPredictor):
     """
 
     listener: Listener | None = None
-    _network_and_margins: Any = None  # a PredictionAndMargins, compiled if the network is
+    _network_and_slices: Any = None  # a PredictionAndSlices, compiled if the network is
     _windows: WindowSums | None = None
     _sliced: SlicedPrediction | None = None
     _names: Sequence[str] = ()
@@ -64,13 +64,13 @@ class QualityPredictor(nnUNetPredictor):
         self._look_at_network()
 
     def _look_at_network(self) -> None:
-        self._network_and_margins = self._sliced = None
+        self._network_and_slices = self._sliced = None
         lifted = lifted_network(self.network)
         if self.listener is None or not self.listener.wants_slices(self) or lifted is None:
             return
-        both = PredictionAndMargins(lifted, self.label_manager.has_regions)
+        both = PredictionAndSlices(lifted)
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
-        self._network_and_margins = torch.compile(both) if isinstance(network, OptimizedModule) else both
+        self._network_and_slices = torch.compile(both) if isinstance(network, OptimizedModule) else both
 
     def expect(self, names: Sequence[str]) -> None:
         """Say the names of the cases that will be predicted, in order."""
@@ -148,7 +148,7 @@ class QualityPredictor(nnUNetPredictor):
     def _internal_predict_sliding_window_return_logits(
         self, data: Tensor, slicers: Sequence[tuple], do_on_device: bool = True
     ) -> Tensor:
-        if self._network_and_margins is not None:
+        if self._network_and_slices is not None:
             device = self.device if do_on_device else torch.device("cpu")
             selection = self._selection()
             patch = tuple(self.configuration_manager.patch_size)
@@ -163,9 +163,10 @@ class QualityPredictor(nnUNetPredictor):
 
     @torch.inference_mode()
     def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:
-        if self._windows is None or self._network_and_margins is None:
+        if self._windows is None or self._network_and_slices is None:
             return super()._internal_maybe_mirror_and_predict(x)
-        passes = MirroredPasses(self._network_and_margins, self.allowed_mirroring_axes if self.use_mirroring else None)
+        axes = self.allowed_mirroring_axes if self.use_mirroring else None
+        passes = MirroredPasses(self._network_and_slices, axes, self.label_manager.has_regions)
         with replaced(self, "network", passes):
             logits = super()._internal_maybe_mirror_and_predict(x)
         self._windows.add(passes.total, passes.n_passes)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nnunet_ext.inference.predictor import QualityPredictor
 from nnunet_ext.inference.slices import SlicedPrediction, lifted_network
-from nnunet_ext.inference.table import TOTAL, QualityError, QualityTable, Row
+from nnunet_ext.inference.table import FILE_NAME, TOTAL, QualityError, QualityTable, Row
 
 LISTED = 10  # cases in the summary
 LIFTED = "Lifted are the trainers of Spatial Lifting, e.g. nnUNetTrainerSLUNet_5L1Res; `nnunet_ext info` lists them."
@@ -25,6 +25,7 @@ class QualityReport:
         pictures: write pictures into the sub-folder `quality`, too.
         say: takes a line for the user.
         file_name: of the table.
+        output: the folder of predictions, where nnU-Net does not tell it (its validation).
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class QualityReport:
         min_quality: float | None = None,
         pictures: bool = False,
         say: Callable[[str], None] = lambda line: None,
-        file_name: str = "quality.csv",
+        file_name: str = FILE_NAME,
+        output: str | None = None,
     ) -> None:
         self.min_quality, self.pictures, self._say = min_quality, pictures, say
-        self.file_name = file_name
+        self.file_name, self._output = file_name, output
         self.table: QualityTable | None = None
         self._names: list[str] = []
         self._available = False
@@ -59,6 +61,8 @@ class QualityReport:
         self._names = class_names(predictor.label_manager, predictor.dataset_json)
         for line in _caveats(predictor):
             self._say(line)
+        if self._output is not None:
+            self.folder(self._output, keep=False)
         return True
 
     def folder(self, path: str, keep: bool, part: int = 0, n_parts: int = 1) -> None:

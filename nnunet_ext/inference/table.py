@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+FILE_NAME = "quality.csv"
 COLUMNS = ("case", "class", "quality", "voxels", "review")
 TOTAL = "all"  # the first row of each case, over all classes
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import partial
+from os.path import join
 from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
+from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813  (the module)
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from nnunet_ext.architectures.lifting.slice_selection import SliceSelection
+from nnunet_ext.inference.validation import scored_validation
 from nnunet_ext.losses.slicewise import SlicewiseLoss
 from nnunet_ext.losses.structure import StructureLoss
 from nnunet_ext.trainers.augmentation import flips_and_quarter_turns
@@ -121,3 +124,11 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
             dist.all_reduce(statistics)
         self._selection.update(statistics[:-1] / statistics[-1])
         self.print_to_log_file("selected slices", self._selection.selected.tolist())
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Validate as nnU-Net does, and write each case's quality score to `validation/quality.csv`."""
+        cases = self.do_split()[1]
+        rank, world = (self.local_rank, dist.get_world_size()) if self.is_ddp else (0, 1)
+        folder = join(self.output_folder, "validation")
+        with scored_validation(host, folder, cases, rank, world, self.print_to_log_file):
+            super().perform_actual_validation(save_probabilities)

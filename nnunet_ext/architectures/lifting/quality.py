@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # voxels a matrix product: counts of float32 are exact below 2**24, and few maps are floats at a time
+CHUNK = 2**15  # voxels a matrix product: counts of float32 are exact below 2**24, and the floats stay in the cache
 
 
 class Agreement(NamedTuple):
