@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,11 +120,13 @@ def _why_undefined(quality: np.ndarray, dice: np.ndarray) -> str:
 
 
 def _estimate(statistic: Callable[..., np.ndarray], quality: np.ndarray, dice: np.ndarray, seed: int) -> Estimate:
-    result = stats.bootstrap(
-        (quality, dice), statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
-        random_state=np.random.default_rng(seed),
-    )  # fmt: skip
-    # a sample of the same case again and again has no correlation: it is left out
+    with warnings.catch_warnings():
+        # a sample of the same case again and again has no correlation: it is left out below
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (quality, dice), statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
+            random_state=np.random.default_rng(seed),
+        )  # fmt: skip
     low, high = np.nanquantile(result.bootstrap_distribution, [0.025, 0.975])
     return Estimate(float(statistic(quality, dice)), float(low), float(high))
 

@@ -70,6 +70,68 @@ def test_errors_have_no_traceback_and_say_what_to_type(capsys, nnunet_folders, a
     assert "Traceback" not in err
 
 
+@pytest.fixture
+def predict_of_nnunet(monkeypatch):
+    """Stands for nnU-Net's entry point; returns what it was called with."""
+    from nnunetv2.inference import predict_from_raw_data as host
+
+    called = []
+    predictor = host.nnUNetPredictor
+    monkeypatch.setattr(host, "predict_entry_point", lambda: called.append((sys.argv, host.nnUNetPredictor)))
+    yield called
+    assert host.nnUNetPredictor is predictor
+
+
+def test_predict_passes_nnunets_flags_on(capsys, monkeypatch, predict_of_nnunet):
+    monkeypatch.setenv(environment.DISCOVERY, "")
+    argv = list(sys.argv)
+    flags = ["-i", "in", "-o", "out", "-f", "0", "1", "-step_size", "0.7", "--disable_tta", "-p", "P", "--pic"]
+    code, _, err = run(capsys, "predict", *flags[:6], "--min-quality", "0.25", *flags[6:])
+    assert (code, err) == (0, "")
+    ((passed, predictor),) = predict_of_nnunet
+    assert passed == ["nnunet_ext predict", *flags]
+    assert (predictor.listener.min_quality, predictor.listener.pictures) == (0.25, False)
+    assert sys.argv == argv
+    assert environment.os.environ[environment.DISCOVERY] == str(plugin_folder())
+    run(capsys, "predict", "-i", "in", "--pictures")
+    assert predict_of_nnunet[1][1].listener.pictures
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "high"])
+def test_predict_refuses_a_wrong_quality_before_work(capsys, predict_of_nnunet, value):
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "predict", "-i", "in", f"--min-quality={value}")
+    assert stop.value.code == 2
+    assert (
+        f"argument --min-quality: '{value}' is not a number from 0 to 1; type for example 0.8"
+        in capsys.readouterr().err
+    )
+    assert predict_of_nnunet == []
+
+
+def test_predict_names_itself_when_nnunets_flags_are_wrong(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "predict", "-i", "in")
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert "usage: nnunet_ext predict" in err
+    assert "the following arguments are required: -o, -d, -c" in err
+
+
+def test_predict_help_says_where_the_rest_is(capsys):
+    with pytest.raises(SystemExit):
+        run(capsys, "predict", "--help")
+    out = capsys.readouterr().out
+    assert "--min-quality" in out
+    assert "nnUNetv2_predict -h" in out
+
+
+def test_other_commands_still_refuse_flags_that_they_do_not_know(capsys):
+    with pytest.raises(SystemExit):
+        run(capsys, "doctor", "--pictures")
+    assert "unrecognized arguments: --pictures" in capsys.readouterr().err
+
+
 def test_convert_needs_a_raw_folder(capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("nnUNet_raw", raising=False)
     code, _, err = run(capsys, "convert", "-i", tmp_path, "-m", tmp_path, "-d", 501, "-n", "X")

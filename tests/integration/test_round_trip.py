@@ -1,5 +1,6 @@
 """From training to a model on another machine, by stock nnU-Net commands only."""
 
+import csv
 import json
 import re
 import shutil
@@ -111,6 +112,70 @@ def test_probabilities_are_softmax_and_explain_the_labels(predicted):
 def test_prediction_without_workers_gives_the_same_files(trained, predicted, tmp_path):
     predict(trained.host, tmp_path, "-npp", 0, "-nps", 0)
     assert label_files(tmp_path) == label_files(predicted)
+
+
+def score(host, out, *flags, trainer=LIFTED, **changes):
+    """`nnunet_ext predict` on the test images; what it printed."""
+    command = (
+        "nnunet_ext", "predict", "-d", 901, "-c", "2d", "-tr", trainer, "-f", *FOLDS,
+        "-i", host.raw / host.dataset / "imagesTs", "-o", out, "-device", "cpu", "--disable_progress_bar", *flags,
+    )  # fmt: skip
+    return host.attempt(*command, **changes)
+
+
+def rows(file):
+    with open(file, newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def test_our_command_predicts_the_same_files_and_scores_them(trained, predicted, tmp_path):
+    done = score(trained.host, tmp_path, "-npp", 2, "-nps", 1, "--min-quality", 1, "--pictures", nnUNet_extTrainer=None)
+    assert done.returncode == 0, done.stdout
+    assert label_files(tmp_path) == label_files(predicted)
+    found = rows(tmp_path / "quality.csv")
+    assert [(r["case"], r["class"]) for r in found] == [
+        (case, name) for case in ("case_12", "case_13") for name in ("all", "foreground")
+    ]
+    for row in found:
+        assert 0 <= float(row["quality"]) <= 1
+        assert row["review"] == str(float(row["quality"]) < 1).lower()
+        label = np.asarray(Image.open(tmp_path / f"{row['case']}.png"))
+        assert int(row["voxels"]) == np.count_nonzero(label)  # the plan's resolution is the images'
+    assert "quality of 2 cases, worst first" in done.stdout
+    assert len(list((tmp_path / "quality").glob("*.png"))) == 4
+    # one of the two again: the other's row stays
+    (tmp_path / "case_12.png").unlink()
+    table = tmp_path / "quality.csv"
+    table.write_text(table.read_text().replace("case_12", "case_99"))
+    done = score(trained.host, tmp_path, "-npp", 0, "-nps", 0, "--continue_prediction")
+    assert done.returncode == 0, done.stdout
+    assert label_files(tmp_path) == label_files(predicted)
+    assert [r["case"] for r in rows(table)[::2]] == ["case_99", "case_13", "case_12"]
+    again = {r["case"]: r["quality"] for r in rows(table)[::2]}
+    assert again["case_12"] == again["case_99"] == found[0]["quality"]
+
+
+def test_our_command_predicts_with_other_networks_but_does_not_score_them(trained, tmp_path):
+    trained.folds_of(COMPOSED)
+    done = score(trained.host, tmp_path / "a", "--min-quality", 0.5, trainer=COMPOSED)
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(
+        f"nnunet_ext: --min-quality needs a lifted network, whose slices can be compared; {COMPOSED}"
+    )
+    assert list((tmp_path / "a").iterdir()) == []
+    done = score(trained.host, tmp_path / "b", "-npp", 0, "-nps", 0, trainer=COMPOSED)
+    assert done.returncode == 0
+    assert "no quality.csv: a quality score needs a lifted network" in done.stdout
+    assert len(label_files(tmp_path / "b")) == 2
+
+
+def test_validation_scores_its_cases(trained):
+    for fold in FOLDS:
+        validation = trained.folds_of(LIFTED) / f"fold_{fold}" / "validation"
+        found = rows(validation / "quality.csv")
+        assert [r["case"] for r in found if r["class"] == "all"] == sorted(p.stem for p in validation.glob("*.png"))
+        assert not (trained.folds_of(COMPOSED) / f"fold_{fold}" / "validation" / "quality.csv").exists()
 
 
 def test_an_exported_model_predicts_the_same_files_elsewhere(trained, predicted, tmp_path):
