@@ -41,6 +41,7 @@ CASES = ((256, 256), (512, 512), (512, 256))  # image, patch: one window, one wi
 
 def main() -> int:
     args = parser().parse_args()
+    args.cases = args.cases or CASES
     if args.memory_of:
         return peak_memory(args)
     print(f"{hardware(args.device)}; {torch.get_num_threads()} threads of torch; {versions()}")
@@ -61,7 +62,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     p.add_argument("--case", type=int, nargs=2, action="append", dest="cases", metavar=("IMAGE", "PATCH"))
     p.add_argument("--memory-of", choices=("stock", "ours"), help=argparse.SUPPRESS)
-    p.set_defaults(cases=list(CASES))
     return p
 
 

@@ -62,14 +62,18 @@ class MirroredPasses:
     def __call__(self, x: Tensor) -> Tensor:
         """Predict `(B, C, *S)` -> `(B, K, *S)`."""
         logits, slices = self._network(x)
-        if self._total is None:
+        total, axes = self._total, next(self._flips)
+        if total is None:
             n_outputs = slices.shape[1] if self._sigmoid else slices.shape[1] - 1
             shape = (len(slices), n_outputs, *slices.shape[2:])
-            self._total = torch.zeros(shape, dtype=torch.float32, device=slices.device)
-        axes = next(self._flips)
-        for block in _blocks(self._total[0]):
+            total = torch.empty(shape, dtype=torch.float32, device=slices.device)
+        for block in _blocks(total[0]):
             margins = quality.margins(slices[:, :, block], self._sigmoid)
-            self._total[:, :, block] += torch.flip(margins, axes) if axes else margins
+            if self._total is None:  # the plain pass
+                total[:, :, block] = margins
+            else:
+                total[:, :, block] += torch.flip(margins, axes)
+        self._total = total
         self.n_passes += 1
         return logits
 
