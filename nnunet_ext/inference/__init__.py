@@ -1,1 +1,1 @@
-"""Predicting with nnU-Net, and what a prediction tells about itself."""
+"""Using trained models: predictions and what they tell about themselves, looking inside, exporting."""

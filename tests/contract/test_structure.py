@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "architectures": set(),
     "losses": set(),
     "machine": set(),
-    "inference": {"architectures"},
+    "inference": {"architectures", "machine"},
     "trainers": {"architectures", "losses", "machine", "inference"},
     "dataset_conversion": set(),
     "evaluation": set(),

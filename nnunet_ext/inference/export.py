@@ -1,0 +1,139 @@
+"""Trained models as ONNX files, each with a JSON file that says how to use it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+
+from nnunet_ext.inference.onnx_file import (
+    CHECKED_BATCHES,
+    INPUT,
+    OUTPUT,
+    OnnxError,
+    OnnxFile,
+    check_opset,
+    require_onnx,
+    write_onnx,
+)
+from nnunet_ext.inference.trained_model import TrainedModel, bare_network, output_names
+from nnunet_ext.machine import installed_versions
+
+
+def export_onnx(
+    model: TrainedModel, output: Path, opset: int | None = None, say: Callable[[str], None] = lambda line: None
+) -> list[OnnxFile]:
+    """Write each fold of a trained model as an ONNX file, with a JSON file of the same stem beside it.
+
+    Args:
+        model: from `find_trained_model`.
+        output: file ending in .onnx. With several folds, `model.onnx` stands for `model_fold0.onnx` and so on.
+        opset: version of ONNX's operators; None: PyTorch's default.
+        say: told what was written, a line at a time.
+
+    Raises:
+        OnnxError: if the packages are missing, the name does not end in .onnx, or a file does not pass its check.
+        TrainedModelError: if a checkpoint cannot be loaded.
+    """
+    require_onnx()
+    if output.suffix != ".onnx":
+        raise OnnxError(f"-o {output}: the name has to end in .onnx, e.g. {output.with_suffix('.onnx')}")
+    check_opset(opset)
+    predictor = model.predictor("cpu")
+    network = bare_network(predictor)
+    size = (_channels(predictor), *predictor.configuration_manager.patch_size)
+    written = []
+    for fold, weights, path in zip(model.folds, predictor.list_of_parameters, fold_files(output, model), strict=True):
+        say(f"fold {fold}: tracing, writing and checking at (batch, {', '.join(map(str, size))})")
+        network.load_state_dict(weights)
+        file = write_onnx(network, size, path, opset)
+        _write_json(path.with_suffix(".json"), describe(model, fold, predictor, file))
+        say(f"{path}: differs from PyTorch by at most {file.difference:.3g} (allowed {file.allowed:.3g})")
+        written.append(file)
+    return written
+
+
+def fold_files(output: Path, model: TrainedModel) -> list[Path]:
+    """Return the file of each fold: `output` itself for one fold, else with `_foldN` before the ending."""
+    if len(model.folds) == 1:
+        return [output]
+    return [output.with_name(f"{output.stem}_fold{fold}.onnx") for fold in model.folds]
+
+
+def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: OnnxFile) -> dict[str, Any]:
+    """Return all that a program needs to use the file without nnU-Net, as plain data for JSON."""
+    configuration, plans = predictor.configuration_manager, predictor.plans_manager
+    patch = list(configuration.patch_size)
+    regions = bool(predictor.label_manager.has_regions)
+    dataset = predictor.dataset_json
+    names = output_names(dataset["labels"], regions)
+    return {
+        "file": file.path.name,
+        "input": {
+            "name": INPUT,
+            "shape": ["batch", _channels(predictor), *patch],
+            "channels": list(dataset.get("channel_names", dataset.get("modality")).values()),
+            "previous_stage": configuration.previous_stage_name,  # its labels follow as one-hot channels
+        },
+        "output": {
+            "name": OUTPUT,
+            "shape": ["batch", len(names), *patch],
+            "values": "sigmoid logits" if regions else "softmax logits",
+            "names": names,
+            "labels": [dataset["labels"][name] for name in names],
+            "regions_class_order": dataset.get("regions_class_order"),
+        },
+        "preprocessing": {
+            "image_reader_writer": plans.plans["image_reader_writer"],
+            "transpose_forward": list(plans.transpose_forward),
+            "spacing": list(configuration.spacing),
+            "normalization_schemes": list(configuration.normalization_schemes),
+            "use_mask_for_norm": list(configuration.use_mask_for_norm),
+            "intensity_properties": plans.foreground_intensity_properties_per_channel,
+        },
+        "mirroring_axes": list(predictor.allowed_mirroring_axes or ()),
+        "model": {
+            "dataset": model.dataset,
+            "trainer": predictor.trainer_name,
+            "plans": plans.plans_name,
+            "configuration": model.folder.name.split("__")[-1],
+            "fold": fold,
+            "checkpoint": model.checkpoint,
+        },  # fmt: skip
+        "check": {
+            "max_abs_difference": file.difference,
+            "allowed": file.allowed,
+            "batches": list(CHECKED_BATCHES),
+        },  # fmt: skip
+        "opset": file.opset,
+        "versions": installed_versions() | _onnx_versions(),
+    }
+
+
+def _channels(predictor: nnUNetPredictor) -> int:
+    return int(
+        determine_num_input_channels(predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
+    )
+
+
+def _onnx_versions() -> dict[str, str]:
+    import onnx
+    import onnxruntime
+
+    return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers and arrays, which plans may hold, into Python's."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
