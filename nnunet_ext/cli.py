@@ -26,6 +26,11 @@ USER_ERRORS = {
     "nnunet_ext.evaluation.quality": "QualityTableError",
     "nnunet_ext.inference.table": "QualityError",
     "nnunet_ext.architectures.topology": "UnsupportedPlanError",
+    "nnunet_ext.inference.trained_model": "TrainedModelError",
+    "nnunet_ext.inference.onnx_file": "OnnxError",
+    "nnunet_ext.inference.attribution": "AttributionError",
+    "nnunet_ext.inference.cases": "CasesError",
+    "nnunet_ext.inference.inspect_lifting": "InspectionError",
 }
 _MARK = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
@@ -182,6 +187,33 @@ def demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def export(args: argparse.Namespace) -> int:
+    """Write a trained model's folds as ONNX files."""
+    from nnunet_ext.inference.export import export_onnx
+
+    export_onnx(_trained_model(args), args.o, args.opset, _say)
+    return 0
+
+
+def inspect_lifting(args: argparse.Namespace) -> int:
+    """Draw what the slices of a lifted network see."""
+    from nnunet_ext.inference.inspect_lifting import Wanted, inspect
+
+    wanted = Wanted(args.cases, args.class_name, args.attribution, args.layer)
+    inspect(_trained_model(args), args.i, args.o, wanted, args.device, _say)
+    return 0
+
+
+def _trained_model(args: argparse.Namespace) -> Any:
+    """Find the model of -d -c -tr -f; nnU-Net finds our trainers, whether or not the user exported the variable."""
+    from nnunet_ext.environment import DISCOVERY, plugin_folder
+    from nnunet_ext.inference.trained_model import find_trained_model
+
+    os.environ[DISCOVERY] = os.environ.get(DISCOVERY) or str(plugin_folder())
+    folds = args.f if isinstance(args.f, list) else [args.f]
+    return find_trained_model(args.d, args.c, args.tr, folds, args.p, args.chk)
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -230,7 +262,41 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", type=Path, help="your own pairs: DATA/images, DATA/masks, or train/ and test/ of these")
     sub.add_argument("--device", choices=("cuda", "cpu", "mps"), help="default: a GPU if there is one")
     sub.add_argument("--seed", type=int, default=0, help="of the made dataset (default: 0)")
+    _add_inspect(command(None, "inspect", "look inside a trained model"))
+    _add_export(command(export, "export", "a trained model as an ONNX file, checked against PyTorch"))
     return parser
+
+
+def _add_model(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("-d", required=True, metavar="DATASET", help="dataset id or name")
+    sub.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration, e.g. 2d")
+    sub.add_argument("-tr", required=True, metavar="TRAINER", help="trainer's name")
+    sub.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: nnUNetPlans)")
+    sub.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: checkpoint_final.pth)")
+
+
+def _add_export(sub: argparse.ArgumentParser) -> None:
+    _add_model(sub)
+    sub.add_argument("-f", required=True, nargs="+", metavar="FOLD", help="folds; several give OUT_fold0.onnx, ...")
+    sub.add_argument("-o", required=True, type=Path, metavar="OUT.onnx", help="file; OUT.json is written beside it")
+    sub.add_argument("--opset", type=int, help="version of ONNX's operators (default: PyTorch's choice)")
+
+
+def _add_inspect(sub: argparse.ArgumentParser) -> None:
+    about = "Spatial Lifting: every slice's probabilities, which slices predict, where they look"
+    sub = sub.add_subparsers(title="what", required=True, metavar="WHAT").add_parser(
+        "lifting", help=about, description=about
+    )
+    sub.set_defaults(run=inspect_lifting)
+    _add_model(sub)
+    sub.add_argument("-f", required=True, metavar="FOLD", help="fold")
+    sub.add_argument("-i", required=True, type=Path, metavar="IMAGES", help="folder of images named as nnU-Net's")
+    sub.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for the pictures")
+    sub.add_argument("--cases", nargs="+", metavar="CASE", help="only these of the folder (default: all)")
+    sub.add_argument("--class", dest="class_name", metavar="NAME", help="class to show (default: the first foreground)")
+    sub.add_argument("--attribution", choices=("none", "saliency", "gradcam"), default="none", help="default: none")
+    sub.add_argument("--layer", help="of Grad-CAM (default: the last with several channels before the output)")
+    sub.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: a GPU if there is one")
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:

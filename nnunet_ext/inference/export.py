@@ -21,7 +21,7 @@ from nnunet_ext.inference.onnx_file import (
     require_onnx,
     write_onnx,
 )
-from nnunet_ext.inference.trained_model import TrainedModel, bare_network, output_names
+from nnunet_ext.inference.trained_model import TrainedModel, bare_network, channel_names, output_names
 from nnunet_ext.machine import installed_versions
 
 
@@ -77,7 +77,7 @@ def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: O
         "input": {
             "name": INPUT,
             "shape": ["batch", _channels(predictor), *patch],
-            "channels": list(dataset.get("channel_names", dataset.get("modality")).values()),
+            "channels": channel_names(dataset),
             "previous_stage": configuration.previous_stage_name,  # its labels follow as one-hot channels
         },
         "output": {
@@ -104,12 +104,12 @@ def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: O
             "configuration": model.folder.name.split("__")[-1],
             "fold": fold,
             "checkpoint": model.checkpoint,
-        },  # fmt: skip
+        },
         "check": {
             "max_abs_difference": file.difference,
             "allowed": file.allowed,
             "batches": list(CHECKED_BATCHES),
-        },  # fmt: skip
+        },
         "opset": file.opset,
         "versions": installed_versions() | _onnx_versions(),
     }

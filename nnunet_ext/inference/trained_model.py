@@ -117,6 +117,11 @@ def bare_network(predictor: nnUNetPredictor) -> nn.Module:
     return network._orig_mod if hasattr(network, "_orig_mod") else network
 
 
+def channel_names(dataset: Mapping[str, Any]) -> list[str]:
+    """Return the names of the image's channels in dataset.json; old files call them `modality`."""
+    return [str(name) for name in dataset.get("channel_names", dataset.get("modality", {})).values()]
+
+
 def output_names(labels: Mapping[str, Any], regions: bool) -> list[str]:
     """Return the names of a network's outputs in their order.
 
