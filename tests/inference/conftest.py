@@ -1,14 +1,21 @@
-"""A tiny lifted network behind nnU-Net's predictor and ours."""
+"""Tiny networks behind nnU-Net's predictor and ours, and trained models on disk, made in a moment."""
+
+import json
 
 import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from support import make_dataset_json, make_plans
 
+from nnunet_ext.environment import plugin_folder
 from nnunet_ext.inference.predictor import listening
+from nnunet_ext.inference.trained_model import find_trained_model
 from nnunet_ext.trainers.naming import resolve
 
+LIFTED, STOCK = "nnUNetTrainerSLUNet_5L1Res", "nnUNetTrainer"
 TRAINER = "nnUNetTrainerSLUNet_5L1Res"
 LABELS = {"binary": {"background": 0, "cell": 1}, "three": {"background": 0, "a": 1, "c": 2, "b": 3},
           "regions": {"background": 0, "whole": [1, 2], "core": [2]}}  # fmt: skip
@@ -66,3 +73,49 @@ def make_predictors():
         return *pair, heard, networks
 
     return make
+
+
+@pytest.fixture
+def write_model(nnunet_folders, monkeypatch):
+    """Returns `write(trainer, folds=("0",), labels=None, patch=[32, 32], change=None)`, which writes a model.
+
+    `change(state_dict)` is done to the weights of every fold; the folds' weights differ. What is returned is found by
+    `find_trained_model`.
+    """
+    monkeypatch.setenv("nnUNet_extTrainer", str(plugin_folder()))
+
+    def write(trainer=LIFTED, folds=("0",), labels=None, patch=(32, 32), change=None):
+        plans = make_plans(list(patch))
+        plans["foreground_intensity_properties_per_channel"] = {str(channel): {} for channel in range(3)}
+        dataset = make_dataset_json(labels)
+        (configuration,) = plans["configurations"]
+        folder = nnunet_folders / "nnUNet_results" / plans["dataset_name"] / f"{trainer}__nnUNetPlans__{configuration}"
+        for seed, fold in enumerate(folds):
+            torch.manual_seed(seed)
+            weights = network(trainer, plans, configuration, dataset).state_dict()
+            if change is not None:
+                change(weights)
+            (folder / f"fold_{fold}").mkdir(parents=True)
+            checkpoint = {
+                "trainer_name": trainer,
+                "init_args": {"configuration": configuration},
+                "inference_allowed_mirroring_axes": (0, 1),
+                "network_weights": weights,
+            }
+            torch.save(checkpoint, folder / f"fold_{fold}" / "checkpoint_final.pth")
+        (folder / "plans.json").write_text(json.dumps(plans))
+        (folder / "dataset.json").write_text(json.dumps(dataset))
+        return find_trained_model(plans["dataset_name"], configuration, trainer, folds)
+
+    return write
+
+
+def network(trainer, plans, configuration, dataset):
+    manager = PlansManager(plans)
+    return (nnUNetTrainer if trainer == STOCK else resolve(trainer)).build_network_architecture(
+        manager,
+        manager.get_configuration(configuration),
+        determine_num_input_channels(manager, configuration, dataset),
+        manager.get_label_manager(dataset).num_segmentation_heads,
+        enable_deep_supervision=False,
+    )
