@@ -24,7 +24,7 @@ SELECTED, OTHER = "#D55E00", "0.6"  # Okabe-Ito vermilion, grey
 WINDOW = "#56B4E9"
 DPI = 130
 PANEL = 1.55  # inches, width of one panel
-COLUMNS = 8
+COLUMNS = 8  # slices in a row
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,17 @@ class CaseView:
 def case_figure(view: CaseView, statistics: SliceStatistics) -> Image.Image:
     """Draw the image, the prediction, every slice's probabilities and, if there, every slice's attribution."""
     height, width = view.fused.shape
-    columns = min(COLUMNS, len(view.slices))
-    aspect = min(2.0, max(0.5, height / width))
-    blocks = -(-len(view.slices) // columns)
+    aspect = min(2.0, max(0.25, height / width))
+    blocks = -(-len(view.slices) // COLUMNS)
     lines = blocks * (1 if view.attribution is None else 2)
     tall, overview = PANEL * aspect + 0.42, 2 * PANEL * aspect + 0.35
-    figure = Figure(figsize=(columns * PANEL + 0.9, overview + lines * tall + 0.8), dpi=DPI, layout=_tight())
+    figure = Figure(figsize=(COLUMNS * PANEL + 0.9, overview + lines * tall + 0.8), dpi=DPI, layout=_tight())
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(2, 1, height_ratios=[overview, lines * tall])
     top, below = parts
     figure.suptitle(f"{_shortened(view.case)}: class {view.class_name!r}", fontsize=11)
     _draw_overview(top, view)
-    _draw_slices(below, view, statistics, columns, blocks)
+    _draw_slices(below, view, statistics, blocks)
     if view.attribution is not None:
         figure.supxlabel(view.attribution.about, fontsize=8)
     return _as_image(figure)
@@ -159,13 +158,13 @@ def _draw_overview(figure: SubFigure, view: CaseView) -> None:
     figure.colorbar(shown, ax=[image, fused, predicted], shrink=0.8, label="probability", pad=0.01)
 
 
-def _draw_slices(figure: SubFigure, view: CaseView, statistics: SliceStatistics, columns: int, blocks: int) -> None:
+def _draw_slices(figure: SubFigure, view: CaseView, statistics: SliceStatistics, blocks: int) -> None:
     each = 1 if view.attribution is None else 2
-    grid = figure.add_gridspec(blocks * each, columns)
+    grid = figure.add_gridspec(blocks * each, COLUMNS)
     highest = 0.0 if view.attribution is None else float(view.attribution.maps.max())
     placed: list[Axes] = []
     for d in range(len(view.slices)):
-        block, column = divmod(d, columns)
+        block, column = divmod(d, COLUMNS)
         axes = figure.add_subplot(grid[block * each, column])
         axes.imshow(view.slices[d], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         _title(axes, d, statistics)
