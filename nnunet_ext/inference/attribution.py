@@ -18,6 +18,8 @@ from torch import Tensor
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 from nnunet_ext.inference.log_odds import log_odds
 
+PLAIN = {"deduplicated": False, "form": "plain"}  # attribute: value with which all slices are computed
+
 
 class AttributionError(RuntimeError):
     """An attribution cannot be computed; the message says what to type."""
@@ -163,16 +165,18 @@ def choose_layer(network: LiftedNetwork, image: Tensor, layer: str | None) -> st
 
 @contextlib.contextmanager
 def plain_volumes(network: LiftedNetwork) -> Iterator[None]:
-    """Let the modules inside see ordinary tensors `(B, C, D, H, W)` with all slices, so that hooks on them work."""
-    before = getattr(network, "deduplicated", None)
-    if before is None:
-        yield
-        return
-    setattr(network, "deduplicated", False)  # noqa: B010  (an attribute that not every version has)
+    """Let the modules inside see ordinary tensors `(B, C, D, H, W)` with all slices, so that hooks on them work.
+
+    A lifted network may compute equal slices once; whichever of `PLAIN`'s attributes it has is set for the while.
+    """
+    before = {name: getattr(network, name) for name in PLAIN if hasattr(network, name)}
     try:
+        for name in before:
+            setattr(network, name, PLAIN[name])
         yield
     finally:
-        setattr(network, "deduplicated", before)  # noqa: B010
+        for name, value in before.items():
+            setattr(network, name, value)
 
 
 def _working_size(network: LiftedNetwork, image: Tensor) -> tuple[int, ...]:

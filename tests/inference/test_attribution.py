@@ -122,30 +122,40 @@ def test_hooks_and_gradients_leave_nothing_behind(network, image, target):
     assert not image.requires_grad
 
 
-def test_deduplication_is_off_while_hooks_are_on(network):
-    with plain_volumes(network):  # without the attribute nothing happens
-        assert not hasattr(network, "deduplicated")
-    assert not hasattr(network, "deduplicated")
-    network.deduplicated = True
+SHORTCUTS = pytest.mark.parametrize(
+    ("name", "before", "plain"), [("deduplicated", True, False), ("form", None, "plain")]
+)
+
+
+@SHORTCUTS
+def test_all_slices_are_computed_while_hooks_are_on(network, name, before, plain):
+    setattr(network, name, before)
 
     def fail_inside():
         with plain_volumes(network):
-            assert network.deduplicated is False
+            assert getattr(network, name) == plain
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_inside()
-    assert network.deduplicated is True
+    assert getattr(network, name) is before
 
 
+def test_an_attribute_that_the_network_lacks_is_not_made(network):
+    had = set(vars(network))
+    with plain_volumes(network):
+        assert set(vars(network)) == had
+
+
+@SHORTCUTS
 @pytest.mark.parametrize("function", [saliency, grad_cam, lambda n, x, t: layers(n, x)])
-def test_every_computation_turns_deduplication_off(network, image, target, function):
+def test_every_computation_is_on_plain_volumes(network, image, target, function, name, before, plain):
     seen = []
-    network.deduplicated = True
-    network.network.register_forward_hook(lambda *_: seen.append(network.deduplicated))
+    setattr(network, name, before)
+    network.network.register_forward_hook(lambda *_: seen.append(getattr(network, name)))
     function(network, image, target)
     assert seen
-    assert not any(seen)
+    assert set(seen) == {plain}
 
 
 def test_a_missing_captum_is_answered_with_the_line_to_type(monkeypatch):
