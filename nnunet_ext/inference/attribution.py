@@ -18,8 +18,6 @@ from torch import Tensor
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 from nnunet_ext.inference.log_odds import log_odds
 
-PLAIN = {"deduplicated": False, "form": "plain"}  # attribute: value with which all slices are computed
-
 
 class AttributionError(RuntimeError):
     """An attribution cannot be computed; the message says what to type."""
@@ -165,18 +163,12 @@ def choose_layer(network: LiftedNetwork, image: Tensor, layer: str | None) -> st
 
 @contextlib.contextmanager
 def plain_volumes(network: LiftedNetwork) -> Iterator[None]:
-    """Let the modules inside see ordinary tensors `(B, C, D, H, W)` with all slices, so that hooks on them work.
-
-    A lifted network may compute equal slices once; whichever of `PLAIN`'s attributes it has is set for the while.
-    """
-    before = {name: getattr(network, name) for name in PLAIN if hasattr(network, name)}
+    """Let the modules inside see ordinary tensors `(B, C, D, H, W)` with all slices, so that hooks on them work."""
+    before, network.form = network.form, "plain"
     try:
-        for name in before:
-            setattr(network, name, PLAIN[name])
         yield
     finally:
-        for name, value in before.items():
-            setattr(network, name, value)
+        network.form = before
 
 
 def _working_size(network: LiftedNetwork, image: Tensor) -> tuple[int, ...]:

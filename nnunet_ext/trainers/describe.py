@@ -10,6 +10,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_ext.architectures.complexity import count_macs, count_parameters
+from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 from nnunet_ext.trainers.naming import resolve
 
 
@@ -33,7 +34,8 @@ def describe_trainer(
 
     Returns:
         trainer, about (first line of its docstring), network (parts by slot), recipe (what differs from nnU-Net's),
-        patch_size, input_channels, output_channels, parameters, and macs of one forward pass of one patch.
+        patch_size, input_channels, output_channels, parameters, and macs of one forward pass of one patch; of lifted
+        networks also the macs without computing equal slices again.
 
     Raises:
         TrainerNameError: if there is no such trainer.
@@ -46,7 +48,7 @@ def describe_trainer(
     outputs = manager.get_label_manager(dataset_json).num_segmentation_heads
     network = trainer.build_network_architecture(manager, settings, channels, outputs, enable_deep_supervision=False)
     ours = hasattr(trainer, "describe_network")
-    return {
+    described = {
         "trainer": trainer_name,
         "about": (trainer.__doc__ or "").strip().split("\n")[0],
         "network": trainer.describe_network() if ours else {"network": "the plan's own"},
@@ -58,6 +60,10 @@ def describe_trainer(
         "parameters": count_parameters(network),
         "macs": count_macs(network, (channels, *settings.patch_size)),
     }
+    if isinstance(network, LiftedNetwork):
+        network.form = "distinct"
+        described["macs, equal slices once"] = count_macs(network, (channels, *settings.patch_size))
+    return described
 
 
 def _trainer_class(name: str) -> Any:
