@@ -55,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def counts(args: argparse.Namespace) -> None:
-    print(f"\n| multiply-accumulates, M, at {args.size} x {args.size} | whole volume (plain) | equal slices once (distinct) "
-          "| saved | stacked, zeros included |\n|---|---|---|---|---|")  # fmt: skip
+    print(f"\n| multiply-accumulates, M, at {args.size} x {args.size} | whole volume (plain) "
+          "| equal slices once (distinct) | saved | stacked, zeros included |\n|---|---|---|---|---|")  # fmt: skip
     for levels, units in CONFIGURATIONS:
         found = []
         for form in ("plain", "distinct", "stacked"):
