@@ -69,3 +69,33 @@ def rank_main(rank, folder, name, plans, dataset_json):
     Path(folder, f"rank_{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    """A lifted network on two halves of a batch, and on the whole batch in one process."""
+    mp.spawn(gradient_main, args=(str(tmp_path), 2), nprocs=2)
+    mp.spawn(gradient_main, args=(str(tmp_path), 1), nprocs=1)
+    one, *two = [torch.load(tmp_path / f"{n}_{rank}.pt") for n, rank in ((1, 0), (2, 0), (2, 1))]
+    assert one
+    for found in two:
+        assert set(found) == set(one)
+        for name, gradient in one.items():
+            assert torch.allclose(found[name], gradient, atol=1e-10), name
+
+
+def gradient_main(rank, folder, n_processes):
+    """Write the gradients of one process's share of four images."""
+    from nnunet_ext.architectures.published.slunet import SLUNetSpec
+    from nnunet_ext.losses.slicewise import SlicewiseLoss
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/of{n_processes}", rank=rank, world_size=n_processes)
+    torch.manual_seed(0)
+    network = SLUNetSpec(5, 1, depth=4, n_selected=2).build(None, 2, 3, False).double().train()
+    x, target = torch.randn(4, 2, 32, 32, dtype=torch.float64), torch.randint(0, 3, (4, 32, 32))
+    share = slice(rank * 4 // n_processes, (rank + 1) * 4 // n_processes)
+    loss = SlicewiseLoss(torch.nn.CrossEntropyLoss())
+    distributed = DistributedDataParallel(network)  # kept: it adds the gradients up while they are computed
+    loss(distributed(x[share]).logits, target[share]).backward()
+    torch.save({name: p.grad for name, p in network.named_parameters()}, f"{folder}/{n_processes}_{rank}.pt")
+    dist.destroy_process_group()
