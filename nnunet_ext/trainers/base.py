@@ -287,12 +287,15 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if self.recipe.scales is None:
             return super().train_step(batch)
         topology = topology_of(self.configuration_manager)
+        batch = multi_scale.on_device(batch, self.device)
         results = {}
-        for size in multi_scale.training_sizes(self.spec, topology, self.recipe.scales):
-            self._at_own_scale(size == topology.patch_size)
-            results[size] = super().train_step(multi_scale.resize_batch(batch, size))
-        self._at_own_scale(True)
-        return results.get(topology.patch_size, results[size])
+        try:
+            for size in multi_scale.training_sizes(self.spec, topology, self.recipe.scales):
+                self._at_own_scale(size == topology.patch_size)
+                results[size] = super().train_step(multi_scale.resize_batch(batch, size))
+        finally:
+            self._at_own_scale(True)
+        return results[topology.patch_size]
 
     def _at_own_scale(self, own: bool) -> None:
         """Note whether the batches that come have the plan's own patch size."""

@@ -1,9 +1,10 @@
 """Training at several scales: each batch once at every size, with an optimiser step each.
 
 Spatial Lifting for Dense Prediction, Section IV-C and Table V (factors 0.75, 1 and 1.25), done as in the public loop of
-HSNet and CASCADE, on which that comparison is built: images are resized bilinearly with aligned corners, masks by
-nearest neighbour. Where we differ: sizes are rounded to what the network takes without padding (there: multiples of
-32), and scales that come out as the same size are trained once.
+HSNet and CASCADE, on which that comparison is built: bilinear, with aligned corners. Where we differ: masks are resized
+to the nearest pixel with the same aligned corners, because they hold labels, not one grey value; sizes are rounded to
+what the network takes without padding (there: multiples of 32); and scales that come out as the same size are trained
+once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,9 +59,29 @@ def resize_batch(batch: dict[str, Any], size: Sequence[int]) -> dict[str, Any]:
     mode = {4: "bilinear", 5: "trilinear"}[data.dim()]
     resized = F.interpolate(data, size=tuple(size), mode=mode, align_corners=True)
 
-    def nearest(t: Tensor) -> Tensor:
-        to = [max(1, round(s * n / b)) for s, n, b in zip(t.shape[2:], size, before, strict=True)]
-        return F.interpolate(t.float(), size=to, mode="nearest").to(t.dtype)
+    def labels(t: Tensor) -> Tensor:
+        ratio = [s / b for s, b in zip(size, before, strict=True)]
+        return nearest([max(1, round(n * r)) for n, r in zip(t.shape[2:], ratio, strict=True)], t)
 
-    targets = [nearest(t) for t in target] if isinstance(target, list) else nearest(target)
+    targets = [labels(t) for t in target] if isinstance(target, list) else labels(target)
     return {**batch, "data": resized, "target": targets}
+
+
+def nearest(size: Sequence[int], labels: Tensor) -> Tensor:
+    """Resize `(B, C, *S)` to the nearest pixel, with aligned corners."""
+    for axis, (after, before) in enumerate(zip(size, labels.shape[2:], strict=True), start=2):
+        if after != before:
+            places = torch.linspace(0, before - 1, after, dtype=torch.float64).round().long()
+            labels = labels.index_select(axis, places.to(labels.device))
+    return labels
+
+
+def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move a batch once, before it is resized for each scale."""
+    target = batch["target"]
+    targets = (
+        [t.to(device, non_blocking=True) for t in target]
+        if isinstance(target, list)
+        else target.to(device, non_blocking=True)
+    )
+    return {**batch, "data": batch["data"].to(device, non_blocking=True), "target": targets}

@@ -74,7 +74,7 @@ PARTS: tuple[Part, ...] = (
         "SL16",
         "nnunet_ext.architectures.lifting.composition:lift",
         "all of it in 3D around the image copied 16 times; SL4 to SL32, SL16C8: channels (2D)",
-        r"SL(?P<depth>\d+)(?:C(?P<channels>\d+))?",
+        r"SL(?P<depth>[1-9]\d*|0)(?:C(?P<channels>[1-9]\d*|0))?",
         "nnunet_ext.trainers.spatial_lifting:SpatialLiftingTrainer",
     ),
 )

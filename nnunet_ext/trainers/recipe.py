@@ -33,7 +33,7 @@ class Recipe:
         clip_gradients: `(parameters) -> None`, applied before each optimiser step, after nnU-Net's clipping to norm 12
             (which cannot be left out without copying nnU-Net's training step).
         scales: sizes of the patch, as multiples of the plan's, at which each batch is trained, one optimiser step each
-            (`trainers/multi_scale.py`).
+            (`trainers/multi_scale.py`); 1 is among them.
     """
 
     optimizer: Callable[[Iterable[nn.Parameter], float, float], Optimizer] | None = None
@@ -47,6 +47,10 @@ class Recipe:
     augmentation: Callable[..., Any] | None = None
     clip_gradients: Callable[[list[nn.Parameter]], Any] | None = None
     scales: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scales is not None and 1 not in self.scales:
+            raise ValueError(f"scales={self.scales} lack 1, the plan's own patch size. E.g. scales=(0.75, 1.0, 1.25)")
 
     def describe(self) -> dict[str, Any]:
         """Return the fields that differ from nnU-Net's own, as JSON values."""

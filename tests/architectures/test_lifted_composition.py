@@ -95,7 +95,8 @@ def test_lifting_stands_last_and_once():
     for name in ("nnUNetTrainerExt_SL16_UNet", "nnUNetTrainerExt_SL16_SL8"):
         with pytest.raises(TrainerNameError, match="out of order or doubled"):
             resolve(name)
-    with pytest.raises(TrainerNameError, match="Did you mean SL16"):
-        resolve("nnUNetTrainerExt_SL")
+    for word in ("SL", "SL016", "SL16C08"):
+        with pytest.raises(TrainerNameError, match="Did you mean SL16"):
+            resolve(f"nnUNetTrainerExt_{word}")
     with pytest.raises(TrainerNameError, match="has no recipe of a paper"):
         resolve("nnUNetTrainerExt_SL16_paper")

@@ -9,6 +9,7 @@ from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
 from nnunet_ext.architectures.topology import Topology
 from nnunet_ext.trainers.multi_scale import resize_batch, training_sizes
 from nnunet_ext.trainers.naming import resolve
+from nnunet_ext.trainers.recipe import Recipe
 
 SCALES = (0.75, 1.0, 1.25)
 
@@ -39,10 +40,27 @@ def test_images_are_resized_with_aligned_corners_and_labels_stay_labels():
     batch = {"data": ramp, "target": [target, small], "keys": ["a"]}
     out = resize_batch(batch, (12, 16))
     assert torch.allclose(out["data"][0, 0, 3], torch.linspace(0, 1, 16), atol=1e-6)
+    assert out["target"][0].dtype == target.dtype
     assert [tuple(t.shape[2:]) for t in out["target"]] == [(12, 16), (6, 8)]
     assert set(out["target"][0].unique().tolist()) <= set(target.unique().tolist())
     assert out["keys"] == ["a"]
     assert resize_batch(batch, (8, 8)) is batch
+
+
+@pytest.mark.parametrize("size", [(24, 24), (40, 40), (31, 57)])
+def test_masks_stay_where_the_images_are(size):
+    """A ramp along each axis, as image and as labels: they differ by rounding only, and not on average."""
+    for axis in (2, 3):
+        ramp = torch.arange(32.0).view(1, 1, *[-1 if a == axis else 1 for a in (2, 3)]).expand(1, 1, 32, 32)
+        out = resize_batch({"data": ramp, "target": ramp}, size)
+        shift = out["target"] - out["data"]
+        assert shift.mean().abs() < 0.05  # a mask half a pixel aside has 0.3 and more
+        assert shift.abs().max() <= 0.5 + 1e-4
+
+
+def test_scales_without_the_plans_own_are_refused():
+    with pytest.raises(ValueError, match=r"scales=\(0.75, 1.25\) lack 1"):
+        Recipe(scales=(0.75, 1.25))
 
 
 def test_each_batch_is_trained_once_a_scale_and_judged_at_its_own(make_trainer):

@@ -4,15 +4,16 @@ The lifted image of Spatial Lifting for Dense Prediction (M. Xu, T. Zhou, Y. Li,
 repeated D times, and padding at the ends of the depth axis is all that makes slices differ. This goes past the paper:
 the same parameters and the same outputs, without computing any slice twice.
 
-`DistinctVolume` stands for a tensor `(B, C, D, *S)` and is passed through the unchanged modules of any 3D network. It
-answers torch functions itself (`__torch_function__`): convolutions, normalisation, nonlinearities, sums and
-concatenation are computed on its distinct slices; anything else is given the whole volume, so that every network
-stays exact and only what is known gets cheaper.
+A `DistinctVolume` is passed through the unchanged modules of any 3D network. It answers torch functions itself: here
+are the rules for convolutions, normalisation, nonlinearities, arithmetic and concatenation. Anything else is given the
+whole volume, so that every network stays exact and only what is known gets cheaper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,114 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.lifting import distinct_convolution, stacked_convolution
+from nnunet_ext.architectures.lifting.distinct_volume import RULES, DistinctVolume, element_by_element
 from nnunet_ext.architectures.lifting.normalisation import normalise
 from nnunet_ext.architectures.lifting.prelu import prelu
 from nnunet_ext.architectures.lifting.tap_patterns import (
     Pattern,
-    combine,
     convolution_pattern,
     multiplicities,
     transposed_pattern,
 )
-
-
-class DistinctVolume:
-    """A volume `(B, C, D, H, W)` held as its distinct slices.
-
-    Args:
-        stacked: convolve with slices as channels (`stacked_convolution.py`), or each product once
-            (`distinct_convolution.py`).
-        parts: `(distinct slices (B, C_i, n_i, H, W), index (D,))`, concatenated along the channels. Kept apart, since
-            a convolution of a concatenation is the sum of the convolutions, each with its own equal slices.
-    """
-
-    def __init__(self, *parts: tuple[Tensor, tuple[int, ...]], stacked: bool = True) -> None:
-        self.parts, self.stacked = parts, stacked
-
-    def like(self, *parts: tuple[Tensor, tuple[int, ...]]) -> DistinctVolume:
-        """Return a volume that is computed as this one is."""
-        return DistinctVolume(*parts, stacked=self.stacked)
-
-    @property
-    def slices(self) -> list[Tensor]:
-        """Distinct slices of each part."""
-        return [x for x, _ in self.parts]
-
-    @property
-    def channels(self) -> list[int]:
-        """Channels of each part."""
-        return [x.shape[1] for x, _ in self.parts]
-
-    @property
-    def shape(self) -> torch.Size:
-        """(B, C, D, H, W)."""
-        b, _, _, *size = self.parts[0][0].shape
-        return torch.Size((b, sum(x.shape[1] for x, _ in self.parts), len(self.parts[0][1]), *size))
-
-    def size(self, axis: int | None = None) -> Any:
-        """As a tensor's."""
-        return self.shape if axis is None else self.shape[axis]
-
-    def dim(self) -> int:
-        """Return 5."""
-        return 5
-
-    ndim = property(dim)
-
-    def merged(self) -> tuple[Tensor, tuple[int, ...]]:
-        """Return distinct slices of all channels together, and their index."""
-        if len(self.parts) == 1:
-            return self.parts[0]
-        index, taken = combine(tuple(i for _, i in self.parts))
-        return torch.cat([_expand(x, t) for (x, _), t in zip(self.parts, taken, strict=True)], 1), index
-
-    def full(self) -> Tensor:
-        """Return the whole volume, `(B, C, D, H, W)`."""
-        return _expand(*self.merged())
-
-    def __add__(self, other: Any) -> Any:
-        if not isinstance(other, DistinctVolume):
-            return self.full() + other
-        (x, i), (y, j) = self.merged(), other.merged()
-        if i == j:
-            return self.like((x + y, i))
-        index, (first, second) = combine((i, j))
-        return self.like((_expand(x, first) + _expand(y, second), index))
-
-    __radd__ = __add__
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.full(), name)  # methods and attributes of a tensor that have no rule
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        rule = RULES.get(func)
-        if rule is not None:
-            result = rule(*args, **(kwargs or {}))
-            if result is not NotImplemented:
-                return result
-        return func(*_whole(args), **_whole(kwargs or {}))
-
-
-def _expand(x: Tensor, index: tuple[int, ...]) -> Tensor:
-    """Take slices of the depth axis, `(B, C, n, H, W) -> (B, C, len(index), H, W)`."""
-    if index == tuple(range(x.shape[2])):
-        return x
-    if x.shape[2] == 1:
-        return x.expand(-1, -1, len(index), -1, -1)
-    return x.index_select(2, torch.tensor(index, device=x.device))
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, DistinctVolume):
-        return value.full()
-    if isinstance(value, list | tuple):
-        return type(value)(_whole(v) for v in value)
-    if isinstance(value, dict):
-        return {k: _whole(v) for k, v in value.items()}
-    return value
 
 
 def _triple(value: Any) -> tuple[int, ...]:
@@ -135,9 +37,10 @@ def _triple(value: Any) -> tuple[int, ...]:
 
 
 def _conv3d(
-    x: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Any:  # fmt: skip
+    x = input
     if groups != 1 or isinstance(padding, str) or _triple(dilation) != (1, 1, 1) or not _is_volume(x):
         return NotImplemented
     (sd, *s), (pd, *p) = _triple(stride), _triple(padding)
@@ -150,9 +53,10 @@ def _conv3d(
 
 
 def _conv_transpose3d(
-    x: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
 ) -> Any:  # fmt: skip
+    x = input
     if groups != 1 or _triple(dilation) != (1, 1, 1) or not _is_volume(x):
         return NotImplemented
     (sd, *s), (pd, *p), (od, *o) = _triple(stride), _triple(padding), _triple(output_padding)
@@ -180,33 +84,43 @@ def _sum_of_parts(
     return total
 
 
-def _cat(volumes: Any, dim: int = 0, *, axis: int | None = None) -> Any:
-    if (dim if axis is None else axis) not in (1, -4) or not all(_is_volume(v) for v in volumes):
+def _cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+    if (dim if axis is None else axis) not in (1, -4) or not all(_is_volume(v) for v in tensors):
         return NotImplemented
-    return volumes[0].like(*(part for v in volumes for part in v.parts))
+    return tensors[0].like(*(part for v in tensors for part in v.parts))
 
 
 def _is_volume(value: Any) -> bool:
     return isinstance(value, DistinctVolume)
 
 
+def _require_several(x: Any, sizes: Sequence[int]) -> None:
+    """Refuse, as torch does, to normalise over a single value."""
+    if math.prod(sizes) == 1:
+        raise ValueError(f"Expected more than 1 value per channel to normalise over, got input size {x.shape}")
+
+
 def _instance_norm(
-    x: Any, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    input: Any, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
+    x = input
     if running_mean is not None or not use_input_stats:
         return NotImplemented
+    _require_several(x, x.shape[2:])
     distinct, index = x.merged()
     return x.like((normalise(distinct, multiplicities(index), weight, bias, eps)[0], index))
 
 
 def _batch_norm(
-    x: Any, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    input: Any, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
+    x = input
     distinct, index = x.merged()
     if not training:
         return x.like((F.batch_norm(distinct, running_mean, running_var, weight, bias, False, momentum, eps), index))
+    _require_several(x, (x.shape[0], *x.shape[2:]))
     y, mean, var = normalise(distinct, multiplicities(index), weight, bias, eps, over_batch=True)
     if running_mean is not None and running_var is not None:
         n = x.shape.numel() / x.shape[1]
@@ -219,24 +133,43 @@ def _batch_norm(
 def _per_element(func: Callable[..., Tensor]) -> Callable[..., Any]:
     """Rule of a function that maps each element (of each channel) by itself."""
 
-    def rule(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _is_volume(x):
+    def rule(input: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
+        if not _is_volume(input):
             return NotImplemented
-        distinct, index = x.merged()
-        return x.like((func(distinct, *args, **kwargs), index))
+        distinct, index = input.merged()
+        return input.like((func(distinct, *args, **kwargs), index))
 
     return rule
 
 
-RULES: dict[Any, Callable[..., Any]] = {
-    F.conv3d: _conv3d,
-    F.conv_transpose3d: _conv_transpose3d,
-    torch.cat: _cat,
-    F.instance_norm: _instance_norm,
-    F.batch_norm: _batch_norm,
-    F.prelu: _per_element(prelu),
-    **{f: _per_element(f) for f in (F.leaky_relu, F.relu, F.gelu, F.elu, F.silu, torch.sigmoid, torch.tanh)},
+def _of_two(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """Rule of a function of two values; with further arguments (`alpha`), it is one of the whole volume."""
+
+    def rule(input: Any, other: Any, **kwargs: Any) -> Any:
+        return NotImplemented if kwargs else element_by_element(function, input, other)
+
+    return rule
+
+
+_ELEMENTWISE = (F.leaky_relu, F.relu, F.gelu, F.elu, F.silu, torch.relu, torch.sigmoid, torch.tanh)
+_ARITHMETIC: dict[Callable[[Any, Any], Any], tuple[Any, ...]] = {
+    operator.add: (torch.add, Tensor.add, Tensor.__radd__),
+    operator.sub: (torch.sub, Tensor.sub),
+    operator.mul: (torch.mul, Tensor.mul, Tensor.__rmul__),
+    operator.truediv: (torch.div, Tensor.div),
 }
+RULES.update(
+    {
+        F.conv3d: _conv3d,
+        F.conv_transpose3d: _conv_transpose3d,
+        torch.cat: _cat,
+        F.instance_norm: _instance_norm,
+        F.batch_norm: _batch_norm,
+        F.prelu: _per_element(prelu),
+        **{f: _per_element(f) for f in _ELEMENTWISE},
+        **{f: _of_two(function) for function, functions in _ARITHMETIC.items() for f in functions},
+    }
+)
 
 
 def run_deduplicated(network: nn.Module, x: Tensor, depth: int, stacked: bool = True) -> Tensor:
