@@ -25,7 +25,7 @@ NNUNETS_OWN = {  # names in the text that are nnU-Net's, not ours
     "nnUNetTrainer_10epochs",
     "nnUNetTrainer_100epochs",
 }
-IN_EXAMPLES = {"nnUNetTrainerExt_Additive", "nnUNetTrainerExt_Plain_Additive", "nnUNetTrainerAdditive"}
+IN_EXAMPLES = {"nnUNetTrainerExt_Additive", "nnUNetTrainerExt_Plain_Additive", "nnUNetTrainerAdditive", "SLUNet3of8"}
 PLANNED: set[str] = set()  # trainers that a page may name before they exist; say "planned" beside each
 NO_TRAINER = {"nnUNetTrainerExt"}  # the base class
 PLACEHOLDERS = {"NAME"}
