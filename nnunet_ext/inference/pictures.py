@@ -40,16 +40,25 @@ def write(folder: Path, name: str, sliced: SlicedPrediction, image: Tensor) -> N
         image: `(C, *S)`, preprocessed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    doubt = uncertainty(sliced.maps(), sliced.prediction).cpu()
-    plane = int(doubt.flatten(1).sum(1).argmax())
-    title = name if len(doubt) == 1 else f"{name}, plane {plane}"
+    plane, doubt = _least_certain(sliced)
+    title = name if sliced.prediction.shape[1] == 1 else f"{name}, plane {plane}"
     prediction = sliced.prediction[:, plane].any(0).cpu().numpy()
-    foreground = sliced.probabilities()[:, :, plane].cpu()
+    foreground = sliced.probabilities(slice(plane, plane + 1))[:, :, 0].cpu()
     shown = foreground.amax(0) if sliced.sigmoid else foreground.sum(0)
-    _uncertainty_picture(
-        _gray(image[:, plane]), prediction, doubt[plane].numpy(), title, folder / f"{name}_uncertainty"
-    )
+    _uncertainty_picture(_gray(image[:, plane]), prediction, doubt.numpy(), title, folder / f"{name}_uncertainty")
     _montage(shown.numpy(), sliced, title, folder / f"{name}_slices")
+
+
+def _least_certain(sliced: SlicedPrediction) -> tuple[int, Tensor]:
+    """Return the index and the uncertainty `(H, W)` of the plane where it sums up to most; holds one at a time."""
+    best, found = 0, None
+    for plane in range(sliced.prediction.shape[1]):
+        one = slice(plane, plane + 1)
+        doubt = uncertainty(sliced.maps(one), sliced.prediction[:, one])[0]
+        if found is None or doubt.sum() > found.sum():
+            best, found = plane, doubt
+    assert found is not None
+    return best, found
 
 
 def _gray(image: Tensor) -> np.ndarray:

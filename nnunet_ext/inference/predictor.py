@@ -12,8 +12,6 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_ext.architectures.lifting.quality import rank_order
 from nnunet_ext.inference.slices import (
@@ -21,6 +19,7 @@ from nnunet_ext.inference.slices import (
     PredictionAndSlices,
     SlicedPrediction,
     WindowSums,
+    is_compiled,
     lifted_network,
 )
 
@@ -37,6 +36,9 @@ class Listener(Protocol):
     def case(self, name: str, sliced: SlicedPrediction, image: Tensor) -> None:
         """Take a predicted case; `image` is its preprocessed `(C, *S)`."""
 
+    def failed(self, name: str, why: str) -> None:
+        """Take that a case is predicted, but its slices could not be gathered, or not be taken by `case`."""
+
 
 class QualityPredictor(nnUNetPredictor):
     """Predicts as nnU-Net does, and tells its listener every case's slices.
@@ -49,6 +51,7 @@ class QualityPredictor(nnUNetPredictor):
     _network_and_slices: Any = None  # a PredictionAndSlices, compiled if the network is
     _windows: WindowSums | None = None
     _sliced: SlicedPrediction | None = None
+    _failure: str | None = None  # why this case has no slices
     _names: Sequence[str] = ()
 
     # ---------------------------------------------------------------- before work
@@ -69,8 +72,7 @@ class QualityPredictor(nnUNetPredictor):
         if self.listener is None or not self.listener.wants_slices(self) or lifted is None:
             return
         both = PredictionAndSlices(lifted)
-        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
-        self._network_and_slices = torch.compile(both) if isinstance(network, OptimizedModule) else both
+        self._network_and_slices = torch.compile(both) if is_compiled(self.network) else both
 
     def expect(self, names: Sequence[str]) -> None:
         """Say the names of the cases that will be predicted, in order."""
@@ -102,7 +104,7 @@ class QualityPredictor(nnUNetPredictor):
     @torch.inference_mode()
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
         """Return `(K, *S)` logits of `(C, *S)`, averaged over folds."""
-        self._sliced = None
+        self._sliced = self._failure = None
         logits = super().predict_logits_from_preprocessed_data(data)
         self._tell(logits, data)
         return logits
@@ -110,11 +112,25 @@ class QualityPredictor(nnUNetPredictor):
     @torch.inference_mode()
     def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
         """Return one network's `(K, *S)` logits of `(C, *S)`."""
-        logits = super().predict_sliding_window_return_logits(input_image)
-        if self._windows is not None:
-            self._add_fold(input_image.shape)
+        logits = self._with_slices(input_image)
+        if logits is None:  # outside the handling of the error, which would keep the memory of what failed
+            self._sliced = self._windows = None
+            with replaced(self, "_network_and_slices", None):
+                logits = super().predict_sliding_window_return_logits(input_image)
         if self.list_of_parameters is None:  # nnU-Net's validation: there are no folds
             self._tell(logits, input_image)
+        return logits
+
+    def _with_slices(self, image: Tensor) -> Tensor | None:
+        """Predict and gather slices, where wanted; None if that fails, so that nnU-Net predicts alone."""
+        if self._network_and_slices is None or self._failure is not None:
+            return None
+        logits = None
+        try:
+            logits = super().predict_sliding_window_return_logits(image)
+            self._add_fold(image.shape)
+        except Exception as error:  # of any kind: nnU-Net might have predicted without slices
+            self._failure = reason(error)
         return logits
 
     def _add_fold(self, shape: Sequence[int]) -> None:
@@ -124,7 +140,8 @@ class QualityPredictor(nnUNetPredictor):
         blank = torch.empty((1, *shape[1:]), device="meta")
         _, crop = pad_nd_image(blank, self.configuration_manager.patch_size, "constant", {"value": 0}, True, None)
         if self._sliced is None:
-            self._sliced = SlicedPrediction(self.label_manager.has_regions, len(selection.selected))
+            n_folds = len(self.list_of_parameters or (None,))
+            self._sliced = SlicedPrediction(self.label_manager.has_regions, len(selection.selected), n_folds)
         order = rank_order(selection.selected, selection.mean_loss)
         self._sliced.add(*self._windows.result(tuple(crop[1:])), order.tolist())
         self._windows = None
@@ -138,9 +155,17 @@ class QualityPredictor(nnUNetPredictor):
         name = self._names[0] if self._names else None
         self._names = self._names[1:]
         sliced, self._sliced = self._sliced, None
-        if sliced is not None and self.listener is not None and name is not None:
-            sliced.close(logits)
-            self.listener.case(name, sliced, image)
+        failure, self._failure = self._failure, None
+        if self.listener is None or name is None:
+            return
+        if failure is None and sliced is not None:
+            try:
+                sliced.close(logits)
+                self.listener.case(name, sliced, image)
+            except Exception as error:  # of any kind: nnU-Net's prediction is there and goes on
+                failure = reason(error)
+        if failure is not None:
+            self.listener.failed(name, failure)
 
     # ---------------------------------------------------------------- one network, one window
 
@@ -158,7 +183,8 @@ class QualityPredictor(nnUNetPredictor):
                 else 1.0
             )
             order = rank_order(selection.selected, selection.mean_loss)
-            self._windows = WindowSums(data.shape[1:], slicers, weight, order, device)
+            sigmoid = self.label_manager.has_regions
+            self._windows = WindowSums(data.shape[1:], slicers, weight, order, device, sigmoid)
         return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
 
     @torch.inference_mode()
@@ -171,6 +197,12 @@ class QualityPredictor(nnUNetPredictor):
             logits = super()._internal_maybe_mirror_and_predict(x)
         self._windows.add(passes.total, passes.n_passes)
         return logits
+
+
+def reason(error: Exception) -> str:
+    """Return an error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
 
 
 def listening(listener: Listener, names: Sequence[str] = ()) -> type[QualityPredictor]:

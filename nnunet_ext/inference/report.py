@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nnunet_ext.inference.predictor import QualityPredictor
+from nnunet_ext.inference.predictor import QualityPredictor, reason
 from nnunet_ext.inference.slices import SlicedPrediction, lifted_network
 from nnunet_ext.inference.table import FILE_NAME, TOTAL, QualityError, QualityTable, Row
+from nnunet_ext.inference.trained_model import foreground_names
 
 LISTED = 10  # cases in the summary
 LIFTED = "Lifted are the trainers of Spatial Lifting, e.g. nnUNetTrainerSLUNet_5L1Res; `nnunet_ext info` lists them."
@@ -40,6 +41,7 @@ class QualityReport:
         self.file_name, self._output = file_name, output
         self.table: QualityTable | None = None
         self._names: list[str] = []
+        self._without: list[str] = []  # cases
         self._available = False
 
     # ---------------------------------------------------------------- before work
@@ -48,7 +50,8 @@ class QualityReport:
         """Whether the network has slices to compare.
 
         Raises:
-            QualityError: if it has none, but `min_quality` or `pictures` need them.
+            QualityError: if it has none, but `min_quality` or `pictures` need them. Never in nnU-Net's validation,
+                which is to finish as without scores: there a line says what is wrong.
         """
         why_not = _why_not(predictor)
         self._available = why_not is None
@@ -58,15 +61,23 @@ class QualityReport:
                 raise QualityError(f"{asked} {why_not} Leave {asked} out to predict without quality scores.")
             self._say(f"no {self.file_name}: a quality score {why_not}")
             return False
-        self._names = class_names(predictor.label_manager, predictor.dataset_json)
+        self._names = foreground_names(predictor.dataset_json["labels"], predictor.label_manager.has_regions)
         for line in _caveats(predictor):
             self._say(line)
         if self._output is not None:
-            self.folder(self._output, keep=False)
+            try:
+                self.folder(self._output, keep=False)
+            except (QualityError, OSError) as error:
+                self._say(f"no {self.file_name}: {error}")
+                return False
         return True
 
     def folder(self, path: str, keep: bool, part: int = 0, n_parts: int = 1) -> None:
-        """Begin the table of a folder of predictions; each part of a divided prediction has its own."""
+        """Begin the table of a folder of predictions; each part of a divided prediction has its own.
+
+        Raises:
+            QualityError: if a file of the table's name stands there that is none.
+        """
         name = self.file_name if n_parts == 1 else f"{Path(self.file_name).stem}_part{part}.csv"
         file = Path(path) / name
         if not self._available:
@@ -79,20 +90,33 @@ class QualityReport:
     # ---------------------------------------------------------------- cases
 
     def case(self, name: str, sliced: SlicedPrediction, image: Tensor) -> None:
-        """Score a case and write the table."""
+        """Score a case and write the table; pictures that cannot be drawn cost nothing but themselves."""
         if self.table is None:
             return
         self.table.add(name, rows_of(sliced, self._names))
         if self.pictures:
             from nnunet_ext.inference import pictures
 
-            pictures.write(self.table.path.parent / "quality", name, sliced, image)
+            try:
+                pictures.write(self.table.path.parent / "quality", name, sliced, image)
+            except Exception as error:  # matplotlib and Pillow raise many kinds
+                self._say(f"warning: no pictures of {name} ({reason(error)})")
+
+    def failed(self, name: str, why: str) -> None:
+        """Say that a case has no score; the one of an earlier prediction of it goes."""
+        self._without.append(name)
+        self._say(f"warning: no quality of {name} ({why}); its prediction is not affected")
+        if self.table is not None:
+            with contextlib.suppress(OSError):  # said already, if that is why
+                self.table.drop(name)
 
     def finish(self) -> None:
         """Say which cases are worst, and how many to look at."""
-        if self.table is None or not self.table.cases:
+        if self._without:
+            self._say(f"warning: {len(self._without)} cases have no quality: {', '.join(self._without)}")
+        totals = self.table.totals() if self.table is not None else []
+        if self.table is None or not totals:
             return
-        totals = self.table.totals()
         self._say(f"quality of {len(totals)} cases, worst first (agreement of the slices; 1 is best):")
         for case, row in totals[:LISTED]:
             self._say(f"  {row.quality:.4f}  {case}{'  review' if self.table.needs_review(row) else ''}")
@@ -101,12 +125,20 @@ class QualityReport:
         if self.min_quality is not None:
             low = sum(self.table.needs_review(row) for _, row in totals)
             self._say(f"{low} of {len(totals)} cases are below {self.min_quality:g}: look at these")
-        if all(row.quality == 1 for _, row in totals):
-            empty = " They predict no foreground at all." if not any(row.voxels for _, row in totals) else ""
-            self._say(
-                "warning: the quality of every case is 1, so it tells nothing about them: the slices do not differ."
-                f"{empty} Was the network trained long enough?"
-            )
+        for line in warnings_of(self.table):
+            self._say(line)
+
+
+def warnings_of(table: QualityTable) -> list[str]:
+    """Return what to know before believing a table's scores, a line each."""
+    totals = [row for _, row in table.totals()]
+    if not totals or any(row.quality != 1 for row in totals):
+        return []
+    empty = " They predict no foreground at all." if not any(row.voxels for row in totals) else ""
+    return [
+        "warning: the quality of every case is 1, so it tells nothing about them: the slices do not differ."
+        f"{empty} Was the network trained long enough?"
+    ]
 
 
 def rows_of(sliced: SlicedPrediction, names: list[str]) -> list[Row]:
@@ -116,14 +148,6 @@ def rows_of(sliced: SlicedPrediction, names: list[str]) -> list[Row]:
     anywhere = int(sliced.prediction.any(0).sum()) if len(voxels) > 1 else voxels[0]
     classes = [Row(*values) for values in zip(names, found.classes.tolist(), voxels, strict=True)]
     return [Row(TOTAL, float(found.total), anywhere), *classes]
-
-
-def class_names(label_manager: Any, dataset_json: dict[str, Any]) -> list[str]:
-    """Return the foreground outputs' names in their order: labels by value, regions as in `dataset.json`."""
-    labels = {k: v for k, v in dataset_json["labels"].items() if k not in ("background", "ignore")}
-    if label_manager.has_regions:
-        return list(labels)
-    return sorted(labels, key=lambda k: labels[k] if isinstance(labels[k], int) else int(labels[k][0]))
 
 
 def _why_not(predictor: QualityPredictor) -> str | None:

@@ -20,13 +20,29 @@ from nnunet_ext.architectures.lifting import quality
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 
 BLOCK = 2**18  # numbers
+LIMIT = 1000.0  # of a window's margins, before weights of up to 10 and a sum in half precision, which ends at 65504
 
 
 def lifted_network(network: nn.Module | None) -> LiftedNetwork | None:
     """Return the lifted network inside DistributedDataParallel and torch.compile; None if it is another one."""
-    inner = network.module if isinstance(network, DistributedDataParallel) else network
-    inner = inner._orig_mod if isinstance(inner, OptimizedModule) else inner
+    inner = list(_layers(network))[-1]
     return inner if isinstance(inner, LiftedNetwork) else None
+
+
+def is_compiled(network: nn.Module | None) -> bool:
+    """Whether torch.compile is among a network's wrappers."""
+    return any(isinstance(layer, OptimizedModule) for layer in _layers(network))
+
+
+def _layers(network: nn.Module | None) -> Iterator[nn.Module | None]:
+    """Yield a network, and what is in it, until no wrapper is left.
+
+    nnU-Net nests them: its distributed validation compiles DistributedDataParallel around a compiled network.
+    """
+    yield network
+    while isinstance(network, (OptimizedModule, DistributedDataParallel)):
+        network = network._orig_mod if isinstance(network, OptimizedModule) else network.module
+        yield network
 
 
 class PredictionAndSlices(nn.Module):
@@ -105,6 +121,7 @@ class WindowSums:
         weight: `patch`-shaped, or 1.
         order: `(D,)` slices by rank.
         device: where nnU-Net collects results.
+        sigmoid: each output is a sigmoid of its own; else one softmax.
     """
 
     def __init__(
@@ -114,8 +131,10 @@ class WindowSums:
         weight: Tensor | float,
         order: Tensor,
         device: torch.device,
+        sigmoid: bool,
     ) -> None:
         self._shape, self._weight, self._order, self._device = tuple(shape), weight, order, device
+        self._sigmoid = sigmoid
         self._windows: Iterator[tuple] = iter(windows)
         self._single = len(windows) == 1
         self._sums: Tensor | None = None
@@ -140,7 +159,8 @@ class WindowSums:
         scale = torch.as_tensor(self._weight, device=total.device).float() / n_passes
         window = self._sums[_of_slices(place)]
         for block in _blocks(total):
-            window[:, block] += (total.index_select(1, self._order[block]) * scale).to(self._device, torch.half)
+            margins = quality.bounded(total.index_select(1, self._order[block]), self._sigmoid, LIMIT * n_passes)
+            window[:, block] += (margins * scale).to(self._device, torch.half)
         self._weights[place] += self._weight
 
     def result(self, crop: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
@@ -162,10 +182,12 @@ class SlicedPrediction:
     Args:
         sigmoid: each output is a sigmoid of its own; else one softmax.
         n_selected: S, how many slices predict.
+        n_folds: how many will be added; sums and weights are means over them, which half precision holds.
     """
 
     sigmoid: bool
     n_selected: int
+    n_folds: int = 1
     orders: list[list[int]] = field(default_factory=list)
     sums: Tensor = field(default_factory=lambda: torch.zeros(()))
     weights: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -173,25 +195,33 @@ class SlicedPrediction:
 
     def add(self, sums: Tensor, weights: Tensor, order: Iterable[int]) -> None:
         """Add a fold: `(F, D, *S)` and `(*S)`, slices in rank order, and which slice has which rank."""
-        if self.orders:  # as nnU-Net does: folds are added on the CPU
-            self.sums, self.weights = self.sums.cpu().add_(sums.cpu()), self.weights.cpu().add_(weights.cpu())
-        else:
-            self.sums, self.weights = sums, weights
+        if self.n_folds > 1:  # as nnU-Net does: folds are added on the CPU, and leave the device to the next fold
+            sums, weights = sums.cpu().div_(self.n_folds), weights.cpu().div_(self.n_folds)
+        self.sums = self.sums.add_(sums) if self.orders else sums
+        self.weights = self.weights.add_(weights) if self.orders else weights
         self.orders.append(list(order))
 
     def close(self, logits: Tensor) -> None:
-        """Take what is predicted, `(K, *S)` logits, as `prediction`, `(F, *S)` bool."""
-        margins = quality.margins(logits[None, :, None], self.sigmoid)[:, :, 0]
-        self.prediction = quality.binarise(margins, self.sigmoid)[0]
+        """Take what is predicted, `(K, *S)` logits, as `prediction`, `(F, *S)` bool on the CPU."""
+        n_outputs = len(logits) if self.sigmoid else len(logits) - 1
+        self.prediction = torch.empty((n_outputs, *logits.shape[1:]), dtype=torch.bool)
+        for z, rows in quality.pieces(logits.shape[1:]):
+            margins = quality.margins(logits[None, :, None, z, rows], self.sigmoid)[:, :, 0]
+            self.prediction[:, z, rows] = quality.binarise(margins, self.sigmoid)[0].cpu()
 
-    def maps(self) -> Tensor:
-        """Return each slice's label, `(F, D, *S)` bool, in rank order."""
-        return quality.binarise(self.sums[None], self.sigmoid)[0]
+    def maps(self, planes: slice = slice(None)) -> Tensor:
+        """Return each slice's label in some planes, `(F, D, Z, H, W)` bool on the CPU, in rank order."""
+        sums = self.sums[:, :, planes]
+        found = torch.empty(sums.shape, dtype=torch.bool)
+        for z, rows in quality.pieces(sums.shape[2:]):
+            found[:, :, z, rows] = quality.binarise(sums[None, :, :, z, rows], self.sigmoid)[0].cpu()
+        return found
 
     def agreement(self) -> quality.Agreement:
         """Return the quality."""
-        return quality.agreement(self.maps(), self.n_selected)
+        return quality.agreement_of_margins(self.sums, self.sigmoid, self.n_selected)
 
-    def probabilities(self) -> Tensor:
-        """Return each slice's foreground probabilities, `(F, D, *S)` float32, in rank order."""
-        return quality.probabilities((self.sums.float() / self.weights.float())[None], self.sigmoid)[0]
+    def probabilities(self, planes: slice = slice(None)) -> Tensor:
+        """Return each slice's foreground probabilities in some planes, `(F, D, Z, H, W)` float32, in rank order."""
+        mean = self.sums[:, :, planes].float() / self.weights[planes].float()
+        return quality.probabilities(mean[None], self.sigmoid)[0]

@@ -29,26 +29,39 @@ class Row:
 
 
 class QualityTable:
-    """The table in memory and in its file.
+    """The table in memory and in its file, which is first written with the first new case.
+
+    Rows that the file holds already stay until their case has new ones, as the segmentations beside it do.
 
     Args:
         path: where the file stands.
         min_quality: rows below it get `review` true; None leaves the column empty.
-        keep: start from the rows of the file, if there is one.
+        keep: earlier cases count as this prediction's, which goes on with them.
 
     Raises:
-        QualityError: if the file that is to be kept is another one.
+        QualityError: if there is another file of that name.
     """
 
     def __init__(self, path: Path, min_quality: float | None = None, keep: bool = False) -> None:
         self.path, self.min_quality = path, min_quality
-        self.cases: dict[str, list[Row]] = _read(path) if keep and path.is_file() else {}
-        self.write()
+        self.cases: dict[str, list[Row]] = _read(path) if path.is_file() else {}
+        self._new = set(self.cases) if keep else set()
 
     def add(self, case: str, rows: list[Row]) -> None:
         """Set a case's rows and write the file."""
-        self.cases[case] = rows
+        self.set({case: rows})
+
+    def set(self, cases: dict[str, list[Row]]) -> None:
+        """Set the rows of cases, which stand last then, and write the file."""
+        self.cases = {name: rows for name, rows in self.cases.items() if name not in cases} | cases
+        self._new |= set(cases)
         self.write()
+
+    def drop(self, case: str) -> None:
+        """Take an earlier prediction's rows of a case out, and write the file if there were some."""
+        self._new.discard(case)
+        if self.cases.pop(case, None) is not None:
+            self.write()
 
     def write(self) -> None:
         """Write the file: at every moment either the old or the new one stands there."""
@@ -74,20 +87,24 @@ class QualityTable:
         return self.min_quality is not None and row.quality < self.min_quality
 
     def totals(self) -> list[tuple[str, Row]]:
-        """Return each case's row over all classes, worst first."""
-        return sorted(((case, rows[0]) for case, rows in self.cases.items()), key=lambda pair: pair[1].quality)
+        """Return the row over all classes of each case of this prediction, worst first."""
+        rows = [(case, rows[0]) for case, rows in self.cases.items() if case in self._new]
+        return sorted(rows, key=lambda pair: pair[1].quality)
 
 
 def _read(path: Path) -> dict[str, list[Row]]:
     cases: dict[str, list[Row]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as f:
-            for line in csv.DictReader(f):
+            lines = csv.DictReader(f)
+            if tuple(lines.fieldnames or ()) != COLUMNS:
+                raise ValueError(f"its first line is {','.join(lines.fieldnames or ())!r}")
+            for line in lines:
                 row = Row(line["class"], float(line["quality"] or "nan"), int(line["voxels"]))
                 cases.setdefault(line["case"], []).append(row)
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise QualityError(
-            f"{path} is not a table of qualities with the columns {', '.join(COLUMNS)} ({error!r}). "
+            f"{path} is not a table of qualities with the columns {', '.join(COLUMNS)} ({error}). "
             "Move it away and predict again; cases that are not predicted again will have no row."
         ) from None
     return cases

@@ -136,6 +136,12 @@ def output_names(labels: Mapping[str, Any], regions: bool) -> list[str]:
     return sorted(values, key=lambda name: int(values[name][0]))
 
 
+def foreground_names(labels: Mapping[str, Any], regions: bool) -> list[str]:
+    """Return the names of a network's outputs without the background, in their order; arguments of `output_names`."""
+    names = output_names(labels, regions)
+    return names if regions else names[1:]
+
+
 def _no_model(folder: Path) -> str:
     trained = sorted(p.parent.name.split("__") for p in folder.parent.glob("*__*__*/plans.json"))
     known = "".join(f"\n  -tr {t} -p {p} -c {c}" for t, p, c in (m for m in trained if len(m) == 3))

@@ -116,3 +116,35 @@ def test_margins_hold_what_the_logits_say(n_outputs, sigmoid):
 
 def test_a_tie_with_the_background_is_background():
     assert not binarise(margins(torch.zeros(1, 3, 2, 1, 1), False), False).any()
+
+
+@pytest.mark.parametrize("sigmoid", [True, False])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_a_volume_in_pieces_is_scored_as_a_whole(monkeypatch, sigmoid, n_outputs):
+    monkeypatch.setattr(quality, "PIECE", 20)  # two rows
+    margin = torch.randn(n_outputs, 6, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    whole = agreement(binarise(margin[None], sigmoid)[0], 2)
+    found = quality.agreement_of_margins(margin, sigmoid, 2)
+    assert all(torch.equal(a, b) for a, b in zip(found, whole, strict=True))
+
+
+def test_pieces_cover_a_volume_and_bound_its_voxels():
+    count = torch.zeros(2, 1000, 700)
+    for z, rows in quality.pieces(count.shape):
+        assert count[z, rows].numel() <= quality.PIECE
+        count[z, rows] += 1
+    assert bool((count == 1).all())
+    assert len(list(quality.pieces((1, 512, 512)))) == 1
+
+
+@pytest.mark.parametrize("sigmoid", [True, False])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_bounded_margins_have_the_same_labels(sigmoid, n_outputs):
+    margin = 4000 * torch.randn(n_outputs, 4000, generator=torch.Generator().manual_seed(0))
+    margin[:, 0] = float("inf")
+    margin[:, 1] = -float("inf")
+    margin[:, 2:10] /= 1e6
+    found = quality.bounded(margin, sigmoid, 1000.0)
+    assert found.abs().max() <= 1000.1
+    assert torch.equal(found[:, 2:10], margin[:, 2:10])
+    assert torch.equal(binarise(found[None], sigmoid), binarise(margin[None], sigmoid))

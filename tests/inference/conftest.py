@@ -25,7 +25,7 @@ class Heard:
     """Listens, and keeps what it hears."""
 
     def __init__(self, wants=True):
-        self.cases, self.folders, self.wants = {}, [], wants
+        self.cases, self.folders, self.wants, self.failures = {}, [], wants, {}
 
     def wants_slices(self, predictor):
         return self.wants
@@ -35,6 +35,9 @@ class Heard:
 
     def case(self, name, sliced, image):
         self.cases[name] = sliced
+
+    def failed(self, name, why):
+        self.failures[name] = why
 
 
 @pytest.fixture

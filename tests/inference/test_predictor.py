@@ -5,11 +5,12 @@ import itertools
 import pytest
 import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_ext.architectures.lifting.quality import agreement, binarise, margins, rank_order
 from nnunet_ext.inference.predictor import replaced
-from nnunet_ext.inference.slices import MirroredPasses, lifted_network
+from nnunet_ext.inference.slices import MirroredPasses, SlicedPrediction, lifted_network
 
 
 def naive_margins(networks, image, patch, mirror_axes, sigmoid):
@@ -115,11 +116,30 @@ def test_a_compiled_network_predicts_the_same(make_predictors, monkeypatch):
 
 def test_networks_are_found_in_their_wrappers(make_predictors):
     _, _, _, (network,) = make_predictors()
+    assert lifted_network(distributed(torch.compile(network))) is network
+    assert lifted_network(torch.nn.Linear(1, 1)) is None
+    assert lifted_network(None) is None
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_networks_are_found_in_the_wrappers_of_distributed_validation(make_predictors, monkeypatch, compiled):
+    """nnU-Net's trainer hands over compile(DDP(compile(network))), where it compiles."""
+    _, ours, _, (network,) = make_predictors()
+    monkeypatch.setenv("nnUNet_compile", "t")
+    inner = torch.compile(network) if compiled else network
+    ours.manual_initialization(distributed(inner), ours.plans_manager, ours.configuration_manager, None,
+                               ours.dataset_json, ours.trainer_name, (0, 1))  # fmt: skip
+    assert isinstance(ours.network, OptimizedModule) == compiled
+    assert lifted_network(ours.network) is network
+    assert isinstance(ours._network_and_slices, OptimizedModule) == compiled
+
+
+def distributed(network):
+    """Wrap without a process group."""
     wrapped = DistributedDataParallel.__new__(DistributedDataParallel)
     torch.nn.Module.__init__(wrapped)
-    wrapped.module = torch.compile(network)
-    assert lifted_network(wrapped) is network
-    assert lifted_network(torch.nn.Linear(1, 1)) is None
+    wrapped.module = network
+    return wrapped
 
 
 @torch.inference_mode()
@@ -152,6 +172,74 @@ def test_a_device_without_memory_leaves_the_work_to_the_cpu_and_counts_once(make
     assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
     assert len(attempts) == 6 + 4 * 4
     assert torch.equal(heard.cases["second"].sums, once)
+
+
+@pytest.mark.parametrize("n_folds", [1, 2])
+@torch.inference_mode()
+def test_slices_that_cannot_be_gathered_leave_nnunets_prediction(make_predictors, n_folds):
+    stock, ours, heard, _ = make_predictors(n_folds=n_folds)
+    image = torch.randn(3, 1, 24, 24)
+    plain, calls = ours._network_and_slices, []
+
+    class Full(torch.nn.Module):
+        def forward(self, x):
+            calls.append(1)
+            if len(calls) > 16 * (n_folds - 1) + 3:  # in the last fold
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return plain(x)
+
+    ours._network_and_slices = Full()
+    expected = stock.predict_logits_from_preprocessed_data(image)
+    assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
+    assert heard.failures == {"case": "OutOfMemoryError: CUDA out of memory"}
+    ours._network_and_slices = plain
+    assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
+    assert heard.cases.keys() == {"second"}
+
+
+@torch.inference_mode()
+def test_a_listener_that_fails_leaves_the_prediction(make_predictors):
+    stock, ours, heard, _ = make_predictors()
+    image = torch.randn(3, 1, 16, 16)
+    heard.case = lambda *_: 1 / 0
+    expected = stock.predict_logits_from_preprocessed_data(image)
+    assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
+    assert heard.failures == {"case": "ZeroDivisionError: division by zero"}
+
+
+@torch.inference_mode()
+def test_large_margins_do_not_overflow_half_precision(make_predictors):
+    _, ours, heard, _ = make_predictors("three", n_folds=3, use_mirroring=False)
+
+    class Loud(torch.nn.Module):
+        def forward(self, x):
+            logits, slices = plain(x)
+            return logits, 1e6 * slices
+
+    plain, ours._network_and_slices = ours._network_and_slices, Loud()
+    image = torch.randn(3, 1, 24, 32)
+    ours.predict_logits_from_preprocessed_data(image)
+    sliced = heard.cases["case"]
+    assert sliced.sums.dtype == torch.half
+    assert bool(torch.isfinite(sliced.sums).all())
+    assert sliced.sums.abs().max() > 1000
+    assert bool(torch.isfinite(sliced.probabilities()).all())
+
+
+def test_a_volume_is_never_binarised_as_a_whole(monkeypatch):
+    from nnunet_ext.architectures.lifting import quality
+
+    sizes = []
+    plain = quality.binarise
+    monkeypatch.setattr(quality, "binarise", lambda m, sigmoid: sizes.append(m[0, 0].numel()) or plain(m, sigmoid))
+    monkeypatch.setattr(quality, "PIECE", 32)
+    sliced = SlicedPrediction(False, 2)
+    sliced.add(torch.randn(3, 4, 5, 6, 8), torch.ones(5, 6, 8), range(4))
+    sliced.close(torch.randn(4, 5, 6, 8))
+    sliced.agreement()
+    sliced.maps()
+    assert max(sizes) <= 4 * 32  # 4 slices
+    assert len(sizes) == 3 * 5 * 2
 
 
 def test_another_way_of_mirroring_is_noticed():

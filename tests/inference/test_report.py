@@ -10,10 +10,11 @@ from PIL import Image
 from support import make_dataset_json, make_plans
 
 from nnunet_ext.inference.pictures import uncertainty
-from nnunet_ext.inference.report import QualityReport, class_names
+from nnunet_ext.inference.report import QualityReport
 from nnunet_ext.inference.slices import SlicedPrediction
 from nnunet_ext.inference.table import QualityError, QualityTable, Row
-from nnunet_ext.inference.validation import _merge
+from nnunet_ext.inference.trained_model import foreground_names
+from nnunet_ext.inference.validation import scored_validation
 
 
 def rows(path):
@@ -105,16 +106,71 @@ def test_earlier_rows_are_kept_on_demand_and_judged_anew(tmp_path):
     assert [(r["case"], r["quality"], r["review"]) for r in found] == [
         ("old, with comma", "0.500000", "true"), ("old, with comma", "", "false"), ("new", "0.700000", "false"),
     ]  # fmt: skip
-    assert QualityTable(path).cases == {}
+    assert [case for case, _ in kept.totals()] == ["old, with comma", "new"]
     assert [p.name for p in tmp_path.iterdir()] == ["quality.csv"]
 
 
 def test_a_foreign_table_is_not_overwritten(tmp_path):
     path = tmp_path / "quality.csv"
-    path.write_text("name,score\nx,1\n")
-    with pytest.raises(QualityError, match=r"quality\.csv is not a table of qualities.*Move it away"):
-        QualityTable(path, keep=True)
-    assert path.read_text() == "name,score\nx,1\n"
+    for content in ("name,score\nx,1\n", "name,score\n", ""):
+        path.write_text(content)
+        for keep in (True, False):
+            with pytest.raises(QualityError, match=r"quality\.csv is not a table of qualities.*Move it away"):
+                QualityTable(path, keep=keep)
+        assert path.read_text() == content
+
+
+def test_an_earlier_table_stays_until_a_case_has_a_new_score(tmp_path):
+    path = tmp_path / "quality.csv"
+    table = QualityTable(path)
+    assert not path.exists()
+    for case in "xyz":
+        table.add(case, [Row("all", 0.5, 3)])
+    before = path.read_text()
+    again = QualityTable(path)
+    assert path.read_text() == before
+    assert again.totals() == []
+    again.add("x", [Row("all", 0.7, 4)])
+    again.drop("y")
+    assert [(r["case"], r["quality"]) for r in rows(path)] == [("z", "0.500000"), ("x", "0.700000")]
+    assert again.totals() == [("x", Row("all", 0.7, 4))]
+
+
+def test_a_foreign_table_is_refused_before_work_and_stays(make_predictors, tmp_path):
+    (tmp_path / "quality.csv").write_text("name,score\nx,1\n")
+    with pytest.raises(QualityError, match="Move it away"):
+        predict(make_predictors, tmp_path)
+    assert (tmp_path / "quality.csv").read_text() == "name,score\nx,1\n"
+
+
+def test_a_case_that_cannot_be_scored_is_named_and_the_next_one_scored(make_predictors, tmp_path, monkeypatch):
+    scored = SlicedPrediction.agreement
+
+    def fail_once(sliced, seen=[]):  # noqa: B006
+        seen.append(1)
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+        return scored(sliced)
+
+    QualityTable(tmp_path / "quality.csv").add("x", [Row("all", 0.5, 3)])
+    monkeypatch.setattr(SlicedPrediction, "agreement", fail_once)
+    said = predict(make_predictors, tmp_path, names=("x", "y"))
+    why = "OutOfMemoryError: CUDA out of memory."
+    assert said[0] == f"warning: no quality of x ({why}); its prediction is not affected"
+    assert "warning: 1 cases have no quality: x" in said
+    assert {r["case"] for r in rows(tmp_path / "quality.csv")} == {"y"}
+
+
+def test_pictures_that_cannot_be_drawn_leave_the_score(make_predictors, tmp_path, monkeypatch):
+    from nnunet_ext.inference import pictures
+
+    def fail(*_):
+        raise ValueError("no fonts")
+
+    monkeypatch.setattr(pictures, "write", fail)
+    said = predict(make_predictors, tmp_path, pictures=True)
+    assert said[0] == "warning: no pictures of case (ValueError: no fonts)"
+    assert {r["case"] for r in rows(tmp_path / "quality.csv")} == {"case"}
 
 
 def test_an_interrupted_write_leaves_the_table_before(tmp_path, monkeypatch):
@@ -136,19 +192,59 @@ def test_parts_have_files_of_their_own(make_predictors, tmp_path):
     report = QualityReport()
     make_predictors(listener=report)
     report.folder(str(tmp_path), keep=False, part=1, n_parts=3)
+    report.table.add("x", [Row("all", 0.5, 3)])
     assert [p.name for p in tmp_path.iterdir()] == ["quality_part1.csv"]
 
 
-def test_the_ranks_tables_become_one(tmp_path):
-    for rank, cases in enumerate((("a", "c"), ("b",))):
-        table = QualityTable(tmp_path / f"quality_rank{rank}.csv")
-        for case in cases:
-            table.add(case, [Row("all", 0.5, rank), Row("x", 0.5, rank)])
-    _merge(tmp_path, 2)
+class Host:
+    """Stands for nnU-Net's module."""
+
+    nnUNetPredictor = None  # noqa: N815
+
+
+def validate(make_predictors, folder, written, world=2, quality=0.5, cases=("a", "b", "c")):
+    """Rank 0's validation: its predictor writes its own part while `written` says what other ranks write."""
+    said = []
+    with scored_validation(Host, str(folder), cases, 0, world, said.append):
+        report = Host.nnUNetPredictor.listener
+        make_predictors(listener=report)
+        for rank, names in written.items():
+            table = report.table if rank == 0 else QualityTable(folder / f"quality_rank{rank}.csv")
+            for name in names:
+                table.add(name, [Row("all", quality, rank), Row("x", quality, rank)])
+    return said
+
+
+def test_the_ranks_tables_become_one(make_predictors, tmp_path):
+    (tmp_path / "quality_rank7.csv").write_text("of another time")
+    QualityTable(tmp_path / "quality_rank0.csv").add("of another time", [Row("all", 1, 1)])
+    assert validate(make_predictors, tmp_path, {0: "ac", 1: "b"}) == []
     assert [(r["case"], r["voxels"]) for r in rows(tmp_path / "quality.csv")] == [
         ("a", "0"), ("a", "0"), ("b", "1"), ("b", "1"), ("c", "0"), ("c", "0"),
     ]  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["quality.csv"]
+
+
+def test_a_rank_without_a_table_is_mentioned(make_predictors, tmp_path):
+    said = validate(make_predictors, tmp_path, {0: "ac"})
+    assert said[0] == "warning: process 1 wrote no quality_rank1.csv: its cases have no quality"
+    assert said[1] == "warning: 1 of 3 cases have no quality: b"
+    assert {r["case"] for r in rows(tmp_path / "quality.csv")} == {"a", "c"}
+
+
+@pytest.mark.parametrize(("world", "written"), [(1, {0: "abc"}), (2, {0: "ac", 1: "b"})])
+def test_validation_says_when_the_scores_tell_nothing(make_predictors, tmp_path, world, written):
+    (line,) = validate(make_predictors, tmp_path, written, world, quality=1)
+    assert line.startswith("warning: the quality of every case is 1")
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_foreign_table_does_not_stop_a_validation(make_predictors, tmp_path, world):
+    (tmp_path / "quality.csv").write_text("name,score\n")
+    said = validate(make_predictors, tmp_path, {0: "ac", 1: "b"} if world == 2 else {}, world)
+    assert len(said) == 1
+    assert "is not a table of qualities" in said[0]
+    assert (tmp_path / "quality.csv").read_text() == "name,score\n"
 
 
 @pytest.mark.parametrize(
@@ -232,4 +328,5 @@ def test_classes_are_named_as_in_dataset_json(kind, names):
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     content = make_dataset_json({**LABELS[kind], "ignore": 4 if kind == "three" else 3})
-    assert class_names(PlansManager(make_plans([16, 16])).get_label_manager(content), content) == names
+    manager = PlansManager(make_plans([16, 16])).get_label_manager(content)
+    assert foreground_names(content["labels"], manager.has_regions) == names

@@ -11,11 +11,13 @@ mean over the foreground classes that either map has, 1 if there is none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+PIECE = 2**18  # voxels that are binarised at once: bounds the memory, whatever the size of a volume
 CHUNK = 2**15  # voxels a matrix product: counts of float32 are exact below 2**24, and the floats stay in the cache
 
 
@@ -75,6 +77,28 @@ def binarise(margin: Tensor, sigmoid: bool) -> Tensor:
     return torch.zeros_like(above).scatter_(1, best, above.gather(1, best))
 
 
+def pieces(size: tuple[int, ...] | torch.Size) -> Iterator[tuple[int, slice]]:
+    """Divide a volume `(Z, H, W)` into parts of a plane with at most `PIECE` voxels: index of the plane, its rows."""
+    planes, height, width = size
+    rows = max(1, PIECE // max(1, width))
+    return ((z, slice(y, y + rows)) for z in range(planes) for y in range(0, height, rows))
+
+
+def bounded(margin: Tensor, sigmoid: bool, limit: float) -> Tensor:
+    """Return margins within +-limit, for sums in half precision: no label of `binarise` changes.
+
+    Args:
+        margin: `(F, *S)`. Not a number stays so.
+        sigmoid: as for `margins`. With one softmax, all outputs of a voxel shrink by the same factor, so that their
+            order stays; else each is clamped.
+        limit: above 0.
+    """
+    if sigmoid or len(margin) == 1:
+        return margin.clamp(-limit, limit)
+    finite = margin.clamp(-1e30, 1e30)
+    return finite * (limit / finite.abs().amax(0).clamp(min=limit))
+
+
 def probabilities(margin: Tensor, sigmoid: bool) -> Tensor:
     """Return each foreground output's probability, `(B, F, *S)` float32, of `margins`' `(B, F, *S)`."""
     if sigmoid or margin.shape[1] == 1:
@@ -92,7 +116,29 @@ def agreement(maps: Tensor, n_selected: int) -> Agreement:
     Returns:
         float64 on the CPU.
     """
-    both, sizes = _counts(maps.flatten(2), n_selected)
+    return _agreement(*_counts(maps.flatten(2), n_selected), n_selected)
+
+
+def agreement_of_margins(margin: Tensor, sigmoid: bool, n_selected: int) -> Agreement:
+    """Binarise and compare, piece by piece: what is needed beside the margins does not grow with the volume.
+
+    Args:
+        margin: `(F, D, Z, H, W)`, one image's slices as from `margins`, or positive multiples, the selected ones first.
+        sigmoid: as for `margins`.
+        n_selected: S.
+
+    Returns:
+        `agreement` of the binarised slices, float64 on the CPU.
+    """
+    both, sizes = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for z, rows in pieces(margin.shape[2:]):
+        maps = binarise(margin[None, :, :, z, rows], sigmoid)[0]
+        found = _counts(maps.flatten(2), n_selected)
+        both, sizes = both + found[0], sizes + found[1]
+    return _agreement(both, sizes, n_selected)
+
+
+def _agreement(both: Tensor, sizes: Tensor, n_selected: int) -> Agreement:
     total_size = sizes[:, :n_selected, None] + sizes[:, None, n_selected:]  # (F, S, D - S)
     present = total_size > 0
     dice = torch.where(present, 2 * both / total_size.clamp(min=1), 1.0)
