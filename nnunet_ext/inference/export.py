@@ -12,9 +12,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from nnunet_ext.inference.onnx_file import (
+    ATOL,
     CHECKED_BATCHES,
     INPUT,
     OUTPUT,
+    RTOL,
     OnnxError,
     OnnxFile,
     check_opset,
@@ -23,6 +25,8 @@ from nnunet_ext.inference.onnx_file import (
 )
 from nnunet_ext.inference.trained_model import TrainedModel, bare_network, channel_names, output_names
 from nnunet_ext.machine import installed_versions
+
+GAUSSIAN_SIGMA = 1 / 8  # what nnU-Net's predictor passes to `compute_gaussian`
 
 
 def export_onnx(
@@ -51,9 +55,12 @@ def export_onnx(
     for fold, weights, path in zip(model.folds, predictor.list_of_parameters, fold_files(output, model), strict=True):
         say(f"fold {fold}: tracing, writing and checking at (batch, {', '.join(map(str, size))})")
         network.load_state_dict(weights)
-        file = write_onnx(network, size, path, opset)
+        file = write_onnx(network, size, path, opset, predictor.label_manager.has_regions)
         _write_json(path.with_suffix(".json"), describe(model, fold, predictor, file))
-        say(f"{path}: differs from PyTorch by at most {file.difference:.3g} (allowed {file.allowed:.3g})")
+        say(
+            f"{path}: differs from PyTorch by at most {file.found.difference:.3g} "
+            f"({file.found.excess:.1%} of what is allowed), labels of {file.found.other_labels:.3%} of the voxels"
+        )
         written.append(file)
     return written
 
@@ -66,7 +73,10 @@ def fold_files(output: Path, model: TrainedModel) -> list[Path]:
 
 
 def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: OnnxFile) -> dict[str, Any]:
-    """Return all that a program needs to use the file without nnU-Net, as plain data for JSON."""
+    """Return what a program has to know to use the file, as plain data for JSON.
+
+    The steps themselves (reading, cropping, normalising, resampling, windows) are nnU-Net's; here are their settings.
+    """
     configuration, plans = predictor.configuration_manager, predictor.plans_manager
     patch = list(configuration.patch_size)
     regions = bool(predictor.label_manager.has_regions)
@@ -95,8 +105,21 @@ def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: O
             "normalization_schemes": list(configuration.normalization_schemes),
             "use_mask_for_norm": list(configuration.use_mask_for_norm),
             "intensity_properties": plans.foreground_intensity_properties_per_channel,
+            "crop": "to the bounding box of voxels that are not zero in any channel, before normalisation",
+            "resampling_fn_data": configuration.configuration["resampling_fn_data"],
+            "resampling_fn_data_kwargs": configuration.configuration["resampling_fn_data_kwargs"],
+        },
+        "sliding_window": {
+            "padding": "images smaller than the patch: zeros on both sides, after normalisation",
+            "step_size": predictor.tile_step_size,  # of the patch, at most
+            "gaussian": {"sigma": GAUSSIAN_SIGMA, "of": "the patch size, for each axis"},
         },
         "mirroring_axes": list(predictor.allowed_mirroring_axes or ()),
+        "postprocessing": {
+            "resampling_fn_probabilities": configuration.configuration["resampling_fn_probabilities"],
+            "resampling_fn_probabilities_kwargs": configuration.configuration["resampling_fn_probabilities_kwargs"],
+            "transpose_backward": list(plans.transpose_backward),
+        },
         "model": {
             "dataset": model.dataset,
             "trainer": predictor.trainer_name,
@@ -106,8 +129,10 @@ def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: O
             "checkpoint": model.checkpoint,
         },
         "check": {
-            "max_abs_difference": file.difference,
-            "allowed": file.allowed,
+            "max_abs_difference": file.found.difference,
+            "share_of_allowed": file.found.excess,
+            "other_labels": file.found.other_labels,
+            "allowed": {"absolute": ATOL, "relative": RTOL},
             "batches": list(CHECKED_BATCHES),
         },
         "opset": file.opset,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 INPUT, OUTPUT, BATCH = "image", "logits", "batch"
 LEAST_OPSET = 18  # PyTorch's exporter writes no older operators
-TOLERANCE = 1e-3  # of the largest logit, and of 1 where all are smaller
+ATOL, RTOL = 1e-3, 1e-4  # a logit z may differ by ATOL + RTOL |z|
 CHECKED_BATCHES = (1, 2)
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -28,20 +28,33 @@ class OnnxError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How the logits of a file and of its network compare, over all checked batches.
+
+    Attributes:
+        difference: largest absolute difference of a logit, NaN if there is one.
+        excess: largest absolute difference in parts of what this logit may differ by; above 1 is too much.
+        other_labels: share of voxels with another label, 0 to 1.
+    """
+
+    difference: float
+    excess: float
+    other_labels: float
+
+
+@dataclass(frozen=True)
 class OnnxFile:
     """A written file, and how it compares with the network.
 
     Attributes:
         path: the file.
         opset: version of ONNX's operators that it uses.
-        difference: largest absolute difference of the logits, over all checked batches.
-        allowed: the difference up to which a file is kept, for the logits that were seen.
+        found: how their logits compare.
     """
 
     path: Path
     opset: int
-    difference: float
-    allowed: float
+    found: Comparison
 
 
 def require_onnx() -> None:
@@ -60,7 +73,9 @@ def check_opset(opset: int | None) -> None:
         raise OnnxError(f"--opset {opset}: allowed are {LEAST_OPSET} to {newest}; without --opset, PyTorch chooses.")
 
 
-def write_onnx(network: nn.Module, size: Sequence[int], path: Path, opset: int | None = None) -> OnnxFile:
+def write_onnx(
+    network: nn.Module, size: Sequence[int], path: Path, opset: int | None = None, sigmoid: bool = False
+) -> OnnxFile:
     """Write a network with free batch size and fixed image size, and compare the two on random images.
 
     Args:
@@ -68,39 +83,39 @@ def write_onnx(network: nn.Module, size: Sequence[int], path: Path, opset: int |
         size: `(C, *S)`.
         path: ends in .onnx; an existing file is replaced once the new one has passed.
         opset: version of ONNX's operators; None: PyTorch's default.
+        sigmoid: each output is a sigmoid of its own, for the labels that are compared; else one softmax.
 
     Raises:
-        OnnxError: if the network cannot be traced or written, or the file's logits differ by more than `TOLERANCE`
-            times the largest logit (at least times 1). No file is left then.
+        OnnxError: if the network cannot be traced or written, or a logit z of the file differs by more than
+            `ATOL` + `RTOL` |z|. No file is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         written = _save(_trace(network, size), draft, opset)
-        difference, largest = compare(network, draft, size)
-        allowed = TOLERANCE * max(1.0, largest)
-        if not difference <= allowed:
+        found = compare(network, draft, size, sigmoid)
+        if not found.excess <= 1:
             raise OnnxError(
-                f"{path} was not written: its logits would differ from PyTorch's by {difference:.3g}, "
-                f"more than {allowed:.3g} ({TOLERANCE:g} of the largest logit). Another --opset may help."
+                f"{path} was not written: its logits z would differ from PyTorch's by {found.difference:.3g}, up to "
+                f"{found.excess:.3g} times what is allowed ({ATOL:g} + {RTOL:g} |z|), and the label of "
+                f"{found.other_labels:.3%} of the voxels. Another --opset may help."
             )
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    return OnnxFile(path, written, difference, allowed)
+    return OnnxFile(path, written, found)
 
 
-def compare(network: nn.Module, path: Path, size: Sequence[int]) -> tuple[float, float]:
+def compare(network: nn.Module, path: Path, size: Sequence[int], sigmoid: bool = False) -> Comparison:
     """Run a network and its file on the same normal random images, a batch of each of `CHECKED_BATCHES`.
 
-    Returns the largest absolute difference of the logits, NaN if there is one, and the network's largest absolute
-    logit.
+    `sigmoid` as for `write_onnx`.
 
     Raises `OnnxError` if the file does not run, or gives another shape.
     """
     session = _session(path)
     generator = torch.Generator().manual_seed(0)
-    differences, largest = [], 0.0
+    differences, excesses, labels = [], [], []
     for batch in CHECKED_BATCHES:
         image = torch.randn(batch, *size, generator=generator)
         with torch.inference_mode():
@@ -108,9 +123,20 @@ def compare(network: nn.Module, path: Path, size: Sequence[int]) -> tuple[float,
         found = torch.from_numpy(_run(session, image))
         if found.shape != expected.shape:
             raise OnnxError(f"The file gives logits {tuple(found.shape)}, PyTorch {tuple(expected.shape)}.")
-        differences.append((found - expected).abs().max())
-        largest = max(largest, float(expected.abs().max()))
-    return float(torch.stack(differences).max()), largest
+        difference = (found - expected).abs()
+        differences.append(difference.max())
+        excesses.append((difference / (ATOL + RTOL * expected.abs())).max())
+        labels.append((_labels(found, sigmoid) != _labels(expected, sigmoid)).any(1).flatten())
+    return Comparison(
+        float(torch.stack(differences).max()),
+        float(torch.stack(excesses).max()),
+        float(torch.cat(labels).float().mean()),
+    )
+
+
+def _labels(logits: Tensor, sigmoid: bool) -> Tensor:
+    """Return the regions of sigmoids, `(B, K, *S)`, or the label of a softmax, `(B, 1, *S)`."""
+    return logits > 0 if sigmoid else logits.argmax(1, keepdim=True)
 
 
 def _trace(network: nn.Module, size: Sequence[int]) -> Any:

@@ -3,6 +3,7 @@ import json
 import onnxruntime
 import pytest
 import torch
+from support import make_plans
 
 from nnunet_ext.inference.export import export_onnx
 from nnunet_ext.inference.onnx_file import OnnxError
@@ -31,7 +32,7 @@ def test_each_fold_of_a_lifted_network_is_a_file_with_its_weights(write_model, t
         network.load_state_dict(weights)
         with torch.no_grad():
             torch.testing.assert_close(logits(file.path, x), network(x), atol=1e-3, rtol=0)
-        assert f"differs from PyTorch by at most {file.difference:.3g}" in "\n".join(said)
+        assert f"differs from PyTorch by at most {file.found.difference:.3g}" in "\n".join(said)
 
 
 def test_a_3d_plan_of_stock_nnunet(write_model, tmp_path):
@@ -61,7 +62,18 @@ def test_the_json_file_says_how_to_use_the_model(write_model, tmp_path):
         "dataset": "Dataset900_Tiny", "trainer": STOCK, "plans": "nnUNetPlans", "configuration": "2d",
         "fold": "0", "checkpoint": "checkpoint_final.pth",
     }  # fmt: skip
-    assert found["check"]["max_abs_difference"] == file.difference <= found["check"]["allowed"]
+    assert found["check"] == {
+        "max_abs_difference": file.found.difference, "share_of_allowed": file.found.excess,
+        "other_labels": file.found.other_labels, "allowed": {"absolute": 1e-3, "relative": 1e-4}, "batches": [1, 2],
+    }  # fmt: skip
+    assert file.found.excess <= 1
+    plan = make_plans([16, 24])["configurations"]["2d"]
+    for key in ("resampling_fn_data", "resampling_fn_data_kwargs"):
+        assert found["preprocessing"][key] == plan[key]
+    for key in ("resampling_fn_probabilities", "resampling_fn_probabilities_kwargs"):
+        assert found["postprocessing"][key] == plan[key]
+    assert found["sliding_window"]["step_size"] == 0.5
+    assert found["sliding_window"]["gaussian"]["sigma"] == 1 / 8
     assert found["opset"] == file.opset
     assert {"torch", "onnx", "onnxruntime", "nnunetv2"} <= found["versions"].keys()
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from nnunet_ext.architectures.lifting.slice_selection import SliceSelection
 from nnunet_ext.inference import onnx_file
 from nnunet_ext.inference.onnx_file import OnnxError, check_opset, compare, require_onnx, write_onnx
 
@@ -23,6 +24,21 @@ class Plus(nn.Module):
 
     def forward(self, x):
         return self.conv(x) + self.something
+
+
+class Fused(Plus):
+    """Eight slices that differ a little, and far from a tie between the classes."""
+
+    def __init__(self, selected):
+        super().__init__()
+        self.selection = SliceSelection(8, 2)
+        self.selection.selected.copy_(torch.tensor(selected))
+
+    def forward(self, x):
+        slices = torch.stack(
+            [super(Fused, self).forward(x) * torch.tensor([1, 1 + 0.004 * d])[:, None, None] for d in range(8)], 2
+        )
+        return self.selection(slices + torch.tensor([75.0, 0.0])[:, None, None, None])
 
 
 class AsksForTheBatchSize(Plus):
@@ -44,7 +60,9 @@ class AsksForAValue(Plus):
 def test_the_file_gives_the_networks_logits_for_any_batch(tmp_path, kind):
     network = kind().eval()
     written = write_onnx(network, SIZE, tmp_path / "new" / "model.onnx")
-    assert written.difference < 1e-5
+    assert written.found.difference < 1e-5
+    assert written.found.excess < 0.01
+    assert written.found.other_labels == 0
     session = onnxruntime.InferenceSession(str(written.path))
     (image,), (logits,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.shape) == ("image", ["batch", 3, 8, 6])
@@ -58,7 +76,9 @@ def test_the_file_gives_the_networks_logits_for_any_batch(tmp_path, kind):
 def test_a_file_that_differs_gets_no_name_and_replaces_nothing(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("earlier")
-    with pytest.raises(OnnxError, match=r"model\.onnx was not written: its logits would differ .* by 0\.\d+"):
+    with pytest.raises(
+        OnnxError, match=r"model\.onnx was not written: its logits z would differ .* by 0\.\d+, up to \d"
+    ):
         write_onnx(NeverTheSame().eval(), SIZE, path)
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
@@ -66,12 +86,30 @@ def test_a_file_that_differs_gets_no_name_and_replaces_nothing(tmp_path):
 
 def test_the_difference_is_measured(tmp_path):
     written = write_onnx(Plus().eval(), SIZE, tmp_path / "model.onnx")
-    difference, largest = compare(Plus(0.25).eval(), written.path, SIZE)
-    assert difference == pytest.approx(0.25, abs=1e-5)
+    found = compare(Plus(0.25).eval(), written.path, SIZE)
+    assert found.difference == pytest.approx(0.25, abs=1e-5)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        seen = [float(Plus(0.25)(torch.randn(n, *SIZE, generator=generator)).abs().max()) for n in (1, 2)]
-    assert largest == pytest.approx(max(seen))
+        seen = torch.cat([Plus(0.25)(torch.randn(n, *SIZE, generator=generator)) for n in (1, 2)])
+    assert found.excess == pytest.approx(float((0.25 / (1e-3 + 1e-4 * seen.abs())).max()), rel=1e-3)
+    assert found.other_labels == 0  # both outputs are shifted
+    regions = compare(Plus(0.25).eval(), written.path, SIZE, sigmoid=True)
+    assert regions.other_labels == pytest.approx(float(((seen > 0) != (seen > 0.25)).any(1).float().mean()))
+
+
+def test_slices_that_were_not_selected_are_noticed_beside_large_logits(tmp_path, monkeypatch):
+    """Fused logits of a lifted network reach 87: what the largest one may differ by, the others may not."""
+    network = Fused([0, 1]).eval()
+    with torch.no_grad():
+        x = torch.randn(1, *SIZE)
+        expected, wrong = network(x), Fused([6, 7])(x)
+    assert expected.abs().max() > 70
+    assert 0.01 < (expected - wrong).abs().max() < 1e-3 * expected.abs().max()
+    traced = onnx_file._trace
+    monkeypatch.setattr(onnx_file, "_trace", lambda _, size: traced(Fused([6, 7]).eval(), size))
+    with pytest.raises(OnnxError, match=r"was not written: its logits z would differ"):
+        write_onnx(network, SIZE, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_not_a_number_is_no_agreement(tmp_path):
