@@ -12,6 +12,7 @@ validation cases.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -118,7 +119,7 @@ def report(work: Path, found: dict[tuple[str, str, str], pd.DataFrame], device: 
 
 
 def shown(e: Estimate) -> str:
-    return f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
+    return f"{e.value:.2f} (no interval)" if math.isnan(e.low) else f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
 
 
 if __name__ == "__main__":
