@@ -98,6 +98,31 @@ def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: O
             "labels": [dataset["labels"][name] for name in names],
             "regions_class_order": dataset.get("regions_class_order"),
         },
+        **_steps(predictor),
+        "model": {
+            "dataset": model.dataset,
+            "trainer": predictor.trainer_name,
+            "plans": plans.plans_name,
+            "configuration": model.folder.name.split("__")[-1],
+            "fold": fold,
+            "checkpoint": model.checkpoint,
+        },
+        "check": {
+            "max_abs_difference": file.found.difference,
+            "share_of_allowed": file.found.excess,
+            "other_labels": file.found.other_labels,
+            "allowed": {"absolute": ATOL, "relative": RTOL},
+            "batches": list(CHECKED_BATCHES),
+        },
+        "opset": file.opset,
+        "versions": installed_versions() | _onnx_versions(),
+    }
+
+
+def _steps(predictor: nnUNetPredictor) -> dict[str, Any]:
+    """Return the settings of what nnU-Net does before, around and after the network."""
+    configuration, plans = predictor.configuration_manager, predictor.plans_manager
+    return {
         "preprocessing": {
             "image_reader_writer": plans.plans["image_reader_writer"],
             "transpose_forward": list(plans.transpose_forward),
@@ -120,23 +145,6 @@ def describe(model: TrainedModel, fold: str, predictor: nnUNetPredictor, file: O
             "resampling_fn_probabilities_kwargs": configuration.configuration["resampling_fn_probabilities_kwargs"],
             "transpose_backward": list(plans.transpose_backward),
         },
-        "model": {
-            "dataset": model.dataset,
-            "trainer": predictor.trainer_name,
-            "plans": plans.plans_name,
-            "configuration": model.folder.name.split("__")[-1],
-            "fold": fold,
-            "checkpoint": model.checkpoint,
-        },
-        "check": {
-            "max_abs_difference": file.found.difference,
-            "share_of_allowed": file.found.excess,
-            "other_labels": file.found.other_labels,
-            "allowed": {"absolute": ATOL, "relative": RTOL},
-            "batches": list(CHECKED_BATCHES),
-        },
-        "opset": file.opset,
-        "versions": installed_versions() | _onnx_versions(),
     }
 
 
