@@ -22,7 +22,7 @@ FORMS = pytest.mark.parametrize("stacked", [True, False], ids=["stacked", "disti
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="reference vectors are not here")
 
 
-def compare(network, x, depth, stacked):
+def assert_equal_to_the_plain_form(network, x, depth, stacked):
     """Outputs and gradients of the plain network and the deduplicated one, in the mode that the network is in."""
     inputs = [x.requires_grad_(), *network.parameters()]
     plain = network(replicate(x, depth))
@@ -45,7 +45,7 @@ def test_every_slunet_is_equal_to_1e10(levels, res_units, size, stacked):
     network = SLUNetSpec(levels, res_units).build(None, 2, 2, False).network.double()
     x = torch.randn(1 if levels == 8 else 2, 2, size, size, dtype=torch.float64)
     for train in (True, False) if levels == 5 else (True,):
-        compare(network.train(train), x, 16, stacked)
+        assert_equal_to_the_plain_form(network.train(train), x, 16, stacked)
 
 
 class Other(nn.Module):
@@ -69,10 +69,10 @@ def test_norms_in_training_and_evaluation(norm, stacked):
     torch.manual_seed(0)
     network = Other(norm).double()
     nn.init.normal_(network.first[1].weight)
-    compare(network, torch.randn(3, 2, 8, 12, dtype=torch.float64), 8, stacked)
+    assert_equal_to_the_plain_form(network, torch.randn(3, 2, 8, 12, dtype=torch.float64), 8, stacked)
     state = {k: v.clone() for k, v in network.state_dict().items() if "running" in k}
     assert bool(state) == (norm is nn.BatchNorm3d)
-    compare(network.eval(), torch.randn(3, 2, 8, 12, dtype=torch.float64), 8, stacked)
+    assert_equal_to_the_plain_form(network.eval(), torch.randn(3, 2, 8, 12, dtype=torch.float64), 8, stacked)
 
 
 @FORMS
@@ -146,7 +146,7 @@ def test_every_operation_gives_what_it_gives_on_the_whole_volume(module, stacked
 @FORMS
 def test_what_has_no_rule_has_the_same_gradients(stacked):
     torch.manual_seed(0)
-    compare(Unknown().double().eval(), torch.randn(2, 2, 8, 8, dtype=torch.float64), 8, stacked)
+    assert_equal_to_the_plain_form(Unknown().double().eval(), torch.randn(2, 2, 8, 8, dtype=torch.float64), 8, stacked)
 
 
 @FORMS
@@ -155,7 +155,7 @@ def test_what_has_no_rule_has_the_same_gradients(stacked):
 def test_nonlinearities_in_place_after_a_norm_train(norm, affine, stacked):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv3d(2, 3, 3, 1, 1), norm(3, affine=affine), nn.LeakyReLU(inplace=True)).double()
-    compare(network, torch.randn(2, 2, 8, 8, dtype=torch.float64), 4, stacked)
+    assert_equal_to_the_plain_form(network, torch.randn(2, 2, 8, 8, dtype=torch.float64), 4, stacked)
 
 
 @FORMS
