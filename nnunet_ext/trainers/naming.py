@@ -70,6 +70,18 @@ PARTS: tuple[Part, ...] = (
         "nnU-Net's own decoder (default)",
     ),
     Part(
+        "decoder",
+        "MS",
+        "nnunet_ext.architectures.decoders.multiscale_subtraction:MSNET_DECODER",
+        "subtraction units between scales (MSNet)",
+    ),
+    Part(
+        "decoder",
+        "M2S",
+        "nnunet_ext.architectures.decoders.multiscale_subtraction:M2SNET_DECODER",
+        "multi-scale subtraction units between scales (M2SNet)",
+    ),
+    Part(
         "lifting",
         "SL16",
         "nnunet_ext.architectures.lifting.composition:lift",
