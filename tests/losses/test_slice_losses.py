@@ -1,9 +1,8 @@
-"""Slice-wise supervision and the structure loss, against reference vectors and plain loops."""
+"""Slice-wise supervision, against reference vectors and plain loops."""
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
@@ -11,7 +10,7 @@ from support import REFERENCE
 
 from nnunet_ext.architectures.lifting.slice_selection import lowest_slices
 from nnunet_ext.losses.slicewise import SlicewiseLoss
-from nnunet_ext.losses.structure import StructureLoss, one_against_rest, structure_loss
+from nnunet_ext.losses.structure import StructureLoss, structure_loss
 
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="reference vectors are not here")
 
@@ -93,47 +92,3 @@ def test_works_around_nnunets_deep_supervision():
     targets = [torch.randint(0, 2, (2, 1, s, s)) for s in (8, 4)]
     loss(scales, targets).backward()
     assert all(s.grad.abs().sum() > 0 for s in scales)
-
-
-def test_structure_loss_equals_a_plain_loop():
-    z, y = torch.randn(2, 1, 9, 7), (torch.rand(2, 1, 9, 7) > 0.6).float()
-    for b in range(2):
-        padded = F.pad(y[b, 0], (1, 1, 1, 1))
-        w = torch.tensor([[1 + 5 * abs(padded[i : i + 3, j : j + 3].mean() - y[b, 0, i, j]) for j in range(7)]
-                          for i in range(9)])  # fmt: skip
-        p = torch.sigmoid(z[b, 0])
-        bce = -(y[b, 0] * p.log() + (1 - y[b, 0]) * (1 - p).log())
-        inter, total = (w * p * y[b, 0]).sum(), (w * (p + y[b, 0])).sum()
-        expected = (w * bce).sum() / w.sum() + 1 - (inter + 1) / (total - inter + 1)
-        assert structure_loss(z, y, window=3)[b, 0].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_two_softmax_outputs_are_one_sigmoid():
-    z, y = torch.randn(2, 2, 12, 12), torch.randint(0, 2, (2, 1, 12, 12))
-    assert torch.allclose(one_against_rest(z), z[:, 1:] - z[:, :1], atol=1e-6)
-    expected = structure_loss(z[:, 1:] - z[:, :1], y).mean()
-    assert StructureLoss()(z, y).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_one_against_rest_gives_the_softmax_probability():
-    z = torch.randn(2, 4, 5, 5)
-    assert torch.allclose(torch.sigmoid(one_against_rest(z)), torch.softmax(z, 1)[:, 1:], atol=1e-6)
-
-
-@pytest.mark.parametrize("regions", [False, True])
-def test_ignored_pixels_have_no_gradient(regions):
-    z = torch.randn(1, 2, 16, 16, requires_grad=True)
-    ignored = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
-    ignored[..., :5] = True
-    if regions:
-        target = torch.cat([torch.rand(1, 2, 16, 16) > 0.5, ignored], 1)
-    else:
-        target = torch.where(ignored, 3, torch.randint(0, 2, (1, 1, 16, 16)))
-    StructureLoss(regions, ignore_label=3)(z, target).backward()
-    assert not z.grad[..., :5].any()
-    assert z.grad[..., 5:].abs().sum() > 0
-
-
-def test_structure_loss_of_volumes():
-    z, y = torch.randn(1, 1, 6, 8, 8), torch.rand(1, 1, 6, 8, 8) > 0.5
-    assert torch.isfinite(structure_loss(z, y, window=3)).all()
