@@ -150,7 +150,7 @@ class LossNet(nn.Module):
         if prediction.shape != target.shape or prediction.ndim != 4 or prediction.shape[1] not in (1, 3):
             raise ValueError(f"LossNet compares two maps (N, 1 or 3, H, W), not {tuple(prediction.shape)} "
                              f"and {tuple(target.shape)}.")  # fmt: skip
-        x, y = self._prepared(prediction), self._prepared(target.detach())
+        x, y = self._prepared(prediction), self._prepared(target)
         distances = []
         for i, layer in enumerate(self.features.children()):
             x = layer(x)
@@ -227,7 +227,7 @@ class LossNetLoss(nn.Module):
             logits, masks, valid = (take_slices(t, axis, index) for t in (logits, masks, valid))
         z = logits.float()
         p = torch.sigmoid(z) if self.regions else torch.softmax(z, 1)[:, 1:]
-        pairs = (p[:, chosen] * valid, masks * valid)
+        pairs = (p[:, chosen] * valid, masks)
         return self.lossnet(*(t.float().flatten(0, 1).unsqueeze(1) for t in pairs))
 
     def _foreground(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

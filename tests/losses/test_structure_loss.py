@@ -19,12 +19,6 @@ needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="reference v
 each_case = pytest.mark.parametrize("case", ["binary", "soft", "degenerate", "thin", "channels", "extreme"])
 
 
-@pytest.fixture(scope="module")
-def vectors():
-    with np.load(REFERENCE / "m2snet_losses.npz") as file:
-        return dict(file)
-
-
 def arrays(vectors, case):
     logits, mask = (torch.from_numpy(vectors[f"structure_{case}.{k}"]) for k in ("logits", "mask"))
     return logits.requires_grad_(), mask, lambda key: vectors[f"structure_{case}.{key}"]

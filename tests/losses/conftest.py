@@ -1,0 +1,55 @@
+"""The VGG of the reference vectors: its weights are drawn, written as a user's file and read."""
+
+import numpy as np
+import pytest
+import torch
+from support import REFERENCE
+
+from nnunet_ext.losses.lossnet import LossNet, vgg16_features
+from nnunet_ext.weights import FOLDER
+
+CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
+CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+
+
+def drawn_weights():
+    """The recipe of the reference vectors, from NumPy's frozen legacy generator."""
+    rs = np.random.RandomState(0)
+    state = {}
+    for i, c_in, c_out in zip(CONVOLUTIONS, CHANNELS, CHANNELS[1:], strict=False):
+        weight = (rs.standard_normal((c_out, c_in, 3, 3)) * np.sqrt(2 / (9 * c_in))).astype(np.float32)
+        bias = (rs.standard_normal(c_out) * 0.05).astype(np.float32)
+        state |= {f"features.{i}.weight": torch.from_numpy(weight), f"features.{i}.bias": torch.from_numpy(bias)}
+    return state
+
+
+@pytest.fixture(scope="module")
+def state():
+    return drawn_weights()
+
+
+@pytest.fixture(scope="module")
+def vgg(state, tmp_path_factory):
+    """The network of a user's file that holds a whole VGG-16 (its classifier cut short here)."""
+    folder = tmp_path_factory.mktemp("weights")
+    rest = {"features.24.weight": torch.zeros(2, 2), "classifier.0.weight": torch.zeros(2, 2)}
+    torch.save(state | rest, folder / "vgg16-397923af.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(folder))
+        return vgg16_features("-")
+
+
+@pytest.fixture(scope="module")
+def native(vgg):
+    return LossNet(vgg, None)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    with np.load(REFERENCE / "m2snet_losses.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
