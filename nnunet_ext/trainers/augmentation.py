@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
@@ -22,11 +24,9 @@ def flips_and_quarter_turns(patch_size: Any, *args: Any, **kwargs: Any) -> Basic
     """
     pipeline = nnUNetTrainer.get_training_transforms(patch_size, *args, **kwargs)
     kept: list[BasicTransform] = []
-    for transform in pipeline.transforms:
-        if isinstance(transform, RandomTransform):
-            continue
+    for transform in _without_chance(pipeline):
         if isinstance(transform, SpatialTransform):
-            transform.p_rotation = transform.p_scaling = transform.p_elastic_deform = 0
+            transform.p_rotation = 0
         kept.append(transform)
         if isinstance(transform, MirrorTransform) and len(set(patch_size[-2:])) == 1:
             axes = {len(patch_size) - 2, len(patch_size) - 1}
@@ -34,3 +34,31 @@ def flips_and_quarter_turns(patch_size: Any, *args: Any, **kwargs: Any) -> Basic
             kept.append(turn)
     pipeline.transforms = kept
     return pipeline
+
+
+def flips_and_small_turns(patch_size: Any, *args: Any, degrees: float = 10, **kwargs: Any) -> BasicTransform:
+    """Flips along the mirror axes and, always, a rotation drawn evenly from +-`degrees`; nothing else is random.
+
+    Args:
+        patch_size: (dims,) voxels.
+        degrees: largest angle, about each axis of a volume.
+        args, kwargs: as for `flips_and_quarter_turns`.
+    """
+    pipeline = nnUNetTrainer.get_training_transforms(patch_size, *args, **kwargs)
+    kept = list(_without_chance(pipeline))
+    for transform in kept:
+        if isinstance(transform, SpatialTransform):
+            transform.p_rotation, transform.p_rot_per_axis = 1, 1
+            transform.rotation = (-math.radians(degrees), math.radians(degrees))
+    pipeline.transforms = kept
+    return pipeline
+
+
+def _without_chance(pipeline: Any) -> Iterator[BasicTransform]:
+    """Yield nnU-Net's transforms without those that are applied by chance, and without scaling and deformation."""
+    for transform in pipeline.transforms:
+        if isinstance(transform, RandomTransform):
+            continue
+        if isinstance(transform, SpatialTransform):
+            transform.p_scaling = transform.p_elastic_deform = 0
+        yield transform

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from os.path import isfile, join
 from typing import Any, ClassVar
 
@@ -23,8 +24,9 @@ from torch._dynamo import OptimizedModule
 
 from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
+from nnunet_ext.losses.added import AddedLoss
 from nnunet_ext.trainers import checkpoints, manifest, multi_scale
-from nnunet_ext.trainers.recipe import Recipe
+from nnunet_ext.trainers.recipe import Recipe, encoder_and_rest
 
 
 def topology_of(configuration: ConfigurationManager) -> Topology:
@@ -220,15 +222,18 @@ class nnUNetTrainerExt(nnUNetTrainer):
         optimizer, schedule = super().configure_optimizers()
         recipe = self.recipe
         if recipe.optimizer is not None:
-            optimizer = recipe.optimizer(self.network.parameters(), self.initial_lr, self.weight_decay)
+            parameters: Any = self.network.parameters()
+            if recipe.encoder_lr_factor is not None:
+                parameters = encoder_and_rest(self.unwrapped_network, self.initial_lr, recipe.encoder_lr_factor)
+            optimizer = recipe.optimizer(parameters, self.initial_lr, self.weight_decay)
             schedule = type(schedule)(optimizer, self.initial_lr, self.num_epochs)
         if recipe.schedule is not None:
             schedule = recipe.schedule(optimizer, self.initial_lr, self.num_epochs)
         if recipe.clip_gradients is not None:
-            clip, parameters = recipe.clip_gradients, list(self.network.parameters())
+            clip, clipped = recipe.clip_gradients, list(self.network.parameters())
 
             def clip_before_step(*_: Any) -> None:
-                clip(parameters)
+                clip(clipped)
 
             optimizer.register_step_pre_hook(clip_before_step)
         return optimizer, schedule
@@ -237,8 +242,10 @@ class nnUNetTrainerExt(nnUNetTrainer):
         """Wrap nnU-Net's loss (or the recipe's, under nnU-Net's deep supervision) for the method's extra outputs."""
         plain = super()._build_loss()
         if self.recipe.loss is not None:
-            single = self.recipe.loss(self.label_manager)
+            single = self.recipe.loss(self)
             plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
+        if self.recipe.added_loss is not None:
+            plain = AddedLoss(plain, self.recipe.added_loss(self))
         checked = CheckedLoss(plain, self.label_manager.num_segmentation_heads)
         return TrainingLoss(checked, self._build_method_loss(checked))
 
@@ -276,13 +283,23 @@ class nnUNetTrainerExt(nnUNetTrainer):
         splits = generate_crossval_split(cases, seed=12345, n_splits=5)
         checkpoints.write_json_atomically(splits_file, [{k: list(map(str, v)) for k, v in s.items()} for s in splits])
 
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
+        """Decide as nnU-Net does; the recipe may mirror fewer axes, in training and at inference alike."""
+        rotation, dummy_2d, initial_patch_size, axes = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        if self.recipe.mirror_axes is not None:
+            wanted = {a % len(self.configuration_manager.patch_size) for a in self.recipe.mirror_axes}
+            axes = self.inference_allowed_mirroring_axes = tuple(a for a in axes if a in wanted)
+        return rotation, dummy_2d, initial_patch_size, axes
+
     # ---------------------------------------------------------------- steps
 
     def train_step(self, batch: dict) -> dict:
-        """Train on a batch as nnU-Net does; at every scale of the recipe, if it has scales.
+        """Train on a batch as nnU-Net does; at every scale of the recipe, or at one of them, if it has scales.
 
         Returns:
-            the loss at the plan's own patch size.
+            the loss at the plan's own patch size; of one scale, its loss.
         """
         if self.recipe.scales is None:
             return super().train_step(batch)
@@ -290,12 +307,13 @@ class nnUNetTrainerExt(nnUNetTrainer):
         batch = multi_scale.on_device(batch, self.device)
         results = {}
         try:
-            for size in multi_scale.training_sizes(self.spec, topology, self.recipe.scales):
+            sizes = multi_scale.training_sizes(self.spec, topology, self.recipe.scales)
+            for size in [random.choice(sizes)] if self.recipe.one_scale_a_batch else sizes:
                 self._at_own_scale(size == topology.patch_size)
                 results[size] = super().train_step(multi_scale.resize_batch(batch, size))
         finally:
             self._at_own_scale(True)
-        return results[topology.patch_size]
+        return results.get(topology.patch_size) or results.popitem()[1]
 
     def _at_own_scale(self, own: bool) -> None:
         """Note whether the batches that come have the plan's own patch size."""

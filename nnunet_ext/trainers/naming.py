@@ -1,8 +1,8 @@
 """Trainer names: what users type after `-tr`, and the classes that they mean.
 
-    <preset>[_<N>epochs][_<N>iters][_paper]             nnUNetTrainerSLUNet_5L1Res_20epochs_50iters
-    nnUNetTrainerExt_<parts>[_<N>epochs][_<N>iters]      nnUNetTrainerExt_Plain_UNet_20epochs
-    nnUNetTrainer_<N>epochs_<N>iters                     stock nnU-Net with a budget, for comparisons
+    <preset>[_<suffixes>]                    nnUNetTrainerSLUNet_5L1Res_20epochs_50iters
+    nnUNetTrainerExt_<parts>[_<suffixes>]    nnUNetTrainerExt_Plain_M2S_20epochs
+    nnUNetTrainer_<suffixes>                 stock nnU-Net with a budget or another loss, for comparisons
 
 Names are resolved on demand. The class found belongs to this module (`getattr(naming, NAME)` finds it again, so it
 pickles) and is the same object each time. Nothing heavy is imported before a name is resolved.
@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from nnunet_ext.trainers.suffixes import ORDER, SUFFIX_WORD, ParsedName, TrainerNameError, attributes_of, parse
+
 STOCK = "nnUNetTrainer"
 COMPOSITION = "nnUNetTrainerExt"
 
@@ -30,6 +32,8 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerMonaiUNet_5L2Res": "Spatial Lifting's 2D baseline, 5 levels, 2 residual convolutions",
     "nnUNetTrainerMonaiUNet_8L1Res": "Spatial Lifting's 2D baseline, 8 levels, 1 residual convolution",
     "nnUNetTrainerMonaiUNet_8L2Res": "Spatial Lifting's 2D baseline, 8 levels, 2 residual convolutions",
+    "nnUNetTrainerMSNet": "MSNet: subtraction decoder on the plan's encoder, and LossNet (2D and 3D)",
+    "nnUNetTrainerM2SNet": "M2SNet: multi-scale subtraction decoder on the plan's encoder, and LossNet (2D and 3D)",
 }
 
 
@@ -91,59 +95,7 @@ PARTS: tuple[Part, ...] = (
     ),
 )
 
-_SUFFIX_WORD = re.compile(r"_(?:\d+epochs?|\d+iters?|paper)(?=_|$)")
 _resolved: dict[str, type] = {}
-
-
-class TrainerNameError(ValueError):
-    """A trainer name of ours that does not exist; the message lists what does, and the nearest."""
-
-
-@dataclass(frozen=True)
-class ParsedName:
-    """A trainer name in its parts. `canonical` is the one way to write it."""
-
-    base: str
-    epochs: int | None
-    iters: int | None
-    paper: bool
-
-    @property
-    def canonical(self) -> str:
-        """The name in the fixed order of suffixes."""
-        epochs = "" if self.epochs is None else f"_{self.epochs}epochs"
-        iters = "" if self.iters is None else f"_{self.iters}iters"
-        return self.base + epochs + iters + ("_paper" if self.paper else "")
-
-
-def parse(name: str) -> ParsedName:
-    """Split a trainer name.
-
-    Raises:
-        TrainerNameError: if a suffix is repeated, out of order, or zero.
-    """
-    words = _SUFFIX_WORD.findall(name)
-    base = _SUFFIX_WORD.sub("", name) if words else name
-    numbers = {unit: [int(w) for w in re.findall(rf"_(\d+){unit}s?(?=_|$)", name)] for unit in ("epoch", "iter")}
-    for unit, found in numbers.items():
-        if len(found) > 1 or 0 in found:
-            raise TrainerNameError(
-                f"{name}: the suffix _<N>{unit}s is allowed once, with N of at least 1; got "
-                f"{', '.join(f'_{n}{unit}s' for n in found)}. E.g. {base}_20epochs_50iters"
-            )
-    parsed = ParsedName(
-        base,
-        numbers["epoch"][0] if numbers["epoch"] else None,
-        numbers["iter"][0] if numbers["iter"] else None,
-        "_paper" in words,
-    )
-    if parsed.canonical != name and parsed.canonical == re.sub(r"_(\d+)(epoch|iter)(?=_|$)", r"_\1\2s", name):
-        raise TrainerNameError(f"{name}: numbers of epochs and iterations end in s. Type: -tr {parsed.canonical}")
-    if parsed.canonical != name:
-        raise TrainerNameError(
-            f"{name}: suffixes stand at the end, in the order _<N>epochs_<N>iters_paper. Type: -tr {parsed.canonical}"
-        )
-    return parsed
 
 
 def resolve(name: str) -> type:
@@ -179,24 +131,8 @@ def _parent(parsed: ParsedName) -> type:
 
 
 def _with_suffixes(base: Any, parsed: ParsedName) -> type:
-    recipe = base.recipe
-    if parsed.paper:
-        if base.paper_recipe is None:
-            raise TrainerNameError(
-                f"{parsed.canonical}: {parsed.base} has no recipe of a paper, so _paper means nothing here. "
-                f"Type: -tr {replace(parsed, paper=False).canonical}"
-            )
-        recipe = base.paper_recipe
-    if parsed.epochs is not None:
-        recipe = replace(recipe, num_epochs=parsed.epochs)
-    if parsed.iters is not None:  # nnU-Net validates on a fifth as many iterations; at least 5 make a mean
-        recipe = replace(
-            recipe,
-            num_iterations_per_epoch=parsed.iters,
-            num_val_iterations_per_epoch=max(5, parsed.iters // 5),
-        )
     doc = f"{parsed.base} with the suffixes of its name."
-    return _make_class(parsed.canonical, (base,), recipe=recipe, __doc__=doc)
+    return _make_class(parsed.canonical, (base,), **attributes_of(base, parsed), __doc__=doc)
 
 
 def _composition(name: str) -> type:
@@ -254,8 +190,8 @@ def _make_class(name: str, bases: tuple[type, ...], **attributes: Any) -> type:
 
 def suggestions(name: str) -> str:
     """Say which trainers exist and which is nearest to a name that does not."""
-    words = "".join(_SUFFIX_WORD.findall(name))
-    base = _SUFFIX_WORD.sub("", name)
+    words = "".join(SUFFIX_WORD.findall(name))
+    base = SUFFIX_WORD.sub("", name)
     lowered = {p.lower(): p for p in PRESETS} | {p.lower().removeprefix(STOCK.lower()): p for p in PRESETS}
     near = difflib.get_close_matches(base.lower(), list(lowered), 1, 0.6)
     hint = f"Did you mean {lowered[near[0]]}{words}? " if near else ""
@@ -265,7 +201,7 @@ def suggestions(name: str) -> str:
     parts = ", ".join(p.name for p in PARTS)
     return (
         f"{hint}Trainers: {listed}. Compositions: {COMPOSITION}_<parts>, parts of {parts}. Suffixes, in this order: "
-        "_<N>epochs, _<N>iters, _paper. `nnunet_ext info` says what each is."
+        f"{ORDER}. `nnunet_ext info` says what each is."
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECODER, MSNET_DECODER
+from nnunet_ext.architectures.network import ComposedSpec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
+from nnunet_ext.trainers import m2snet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
-from nnunet_ext.trainers.spatial_lifting import PAPER_RECIPE, SpatialLiftingTrainer
+from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
 
 # --- Spatial Lifting (docs/methods/spatial_lifting.md) ---------------------------------------------------------------
 
@@ -41,25 +44,44 @@ class nnUNetTrainerMonaiUNet_5L1Res(nnUNetTrainerExt):
     """The 2D UNet that SL-UNet 5L1Res is compared with; 3,352,215 parameters for one output."""
 
     spec = MonaiUNetSpec(levels=5, res_units=1)
-    paper_recipe = PAPER_RECIPE
+    paper_recipe = spatial_lifting.PAPER_RECIPE
 
 
 class nnUNetTrainerMonaiUNet_5L2Res(nnUNetTrainerExt):
     """The 2D UNet that SL-UNet 5L2Res is compared with; 6,495,868 parameters for one output."""
 
     spec = MonaiUNetSpec(levels=5, res_units=2)
-    paper_recipe = PAPER_RECIPE
+    paper_recipe = spatial_lifting.PAPER_RECIPE
 
 
 class nnUNetTrainerMonaiUNet_8L1Res(nnUNetTrainerExt):
     """The 2D UNet that SL-UNet 8L1Res is compared with; 33,012,384 parameters for one output."""
 
     spec = MonaiUNetSpec(levels=8, res_units=1)
-    paper_recipe = PAPER_RECIPE
+    paper_recipe = spatial_lifting.PAPER_RECIPE
 
 
 class nnUNetTrainerMonaiUNet_8L2Res(nnUNetTrainerExt):
     """The 2D UNet that SL-UNet 8L2Res is compared with; 43,235,464 parameters for one output."""
 
     spec = MonaiUNetSpec(levels=8, res_units=2)
-    paper_recipe = PAPER_RECIPE
+    paper_recipe = spatial_lifting.PAPER_RECIPE
+
+
+# --- M2SNet and MSNet (docs/methods/m2snet.md) -----------------------------------------------------------------------
+
+
+class nnUNetTrainerMSNet(nnUNetTrainerExt):
+    """MSNet's subtraction decoder on the plan's encoder; Dice + cross-entropy + 0.1 x LossNet."""
+
+    spec = ComposedSpec(decoder=MSNET_DECODER)
+    recipe = m2snet.RECIPE
+    paper_recipe = m2snet.PAPER_RECIPE
+
+
+class nnUNetTrainerM2SNet(nnUNetTrainerExt):
+    """M2SNet's multi-scale subtraction decoder on the plan's encoder; Dice + cross-entropy + 0.1 x LossNet."""
+
+    spec = ComposedSpec(decoder=M2SNET_DECODER)
+    recipe = m2snet.RECIPE
+    paper_recipe = m2snet.PAPER_RECIPE

@@ -20,9 +20,9 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from nnunet_ext.architectures.lifting.slice_selection import SliceSelection
 from nnunet_ext.inference.validation import scored_validation
 from nnunet_ext.losses.slicewise import SlicewiseLoss
-from nnunet_ext.losses.structure import StructureLoss
 from nnunet_ext.trainers.augmentation import flips_and_quarter_turns
 from nnunet_ext.trainers.base import nnUNetTrainerExt
+from nnunet_ext.trainers.method_losses import structure_loss
 from nnunet_ext.trainers.recipe import Recipe
 
 
@@ -40,11 +40,6 @@ def warm_restarts(optimizer: torch.optim.Optimizer, lr: float, num_epochs: int) 
     return CosineAnnealingWarmRestarts(optimizer, T_0=max(1, math.ceil(num_epochs / 4)), T_mult=1, eta_min=1e-6)
 
 
-def structure_loss_for(label_manager: Any) -> nn.Module:
-    """Build weighted cross-entropy + weighted IoU for a dataset's labels or regions."""
-    return StructureLoss(label_manager.has_regions, label_manager.ignore_label)
-
-
 def clip_values(parameters: Iterable[nn.Parameter], limit: float) -> None:
     """Clamp each element of the gradients to +-limit."""
     torch.nn.utils.clip_grad_value_(parameters, limit)
@@ -58,7 +53,7 @@ PAPER_RECIPE = Recipe(
     weight_decay=1e-4,
     schedule=warm_restarts,
     num_epochs=40,
-    loss=structure_loss_for,
+    loss=structure_loss,
     augmentation=flips_and_quarter_turns,
     clip_gradients=partial(clip_values, limit=0.5),
     scales=(0.75, 1.0, 1.25),

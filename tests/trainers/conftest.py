@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torchvision
 from support import make_dataset_json, make_plans, write_preprocessed
 
+from nnunet_ext import weights
 from nnunet_ext.trainers.naming import resolve
 
 LABELS = {
@@ -42,3 +44,18 @@ def construct(name, plans, dataset_json, fold=0, device="cpu"):
         dataset_json=dataset_json,
         device=torch.device(device),
     )
+
+
+@pytest.fixture(scope="session")
+def vgg_folder(tmp_path_factory):
+    """A folder with a file of VGG-16's shape, of random numbers."""
+    features = torchvision.models.vgg16().features[:23]
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, folder / "vgg16.pth")
+    return folder
+
+
+@pytest.fixture
+def vgg_weights(vgg_folder, monkeypatch):
+    """The user has VGG-16's weights in a folder."""
+    monkeypatch.setenv(weights.FOLDER, str(vgg_folder))

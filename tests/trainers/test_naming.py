@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from support import ROOT, pickled
 
-from nnunet_ext.trainers import naming, presets
+from nnunet_ext.trainers import method_losses, naming, presets, suffixes
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.naming import TrainerNameError, parse, resolve
 
@@ -32,6 +33,28 @@ def test_suffixes_are_read():
     parsed = parse("nnUNetTrainerSLUNet_5L1Res_20epochs_50iters_paper")
     assert (parsed.base, parsed.epochs, parsed.iters, parsed.paper) == ("nnUNetTrainerSLUNet_5L1Res", 20, 50, True)
     assert parse("nnUNetTrainerSLUNet_5L1Res").base == "nnUNetTrainerSLUNet_5L1Res"
+
+
+def test_options_are_read_in_their_order():
+    parsed = parse("nnUNetTrainerM2SNet_Res2Net50_StructureLoss_noLossNet_scratch_20epochs")
+    assert parsed.base == "nnUNetTrainerM2SNet_Res2Net50"
+    assert parsed.options == ("StructureLoss", "noLossNet", "scratch")
+    assert set(suffixes.OPTIONS) == {"StructureLoss", "LossNet", "noLossNet", "scratch"}
+
+
+def test_each_loss_can_be_had_and_left_out():
+    plain, without, both, other = (
+        resolve(f"nnUNetTrainer{n}").recipe
+        for n in ("M2SNet", "M2SNet_noLossNet", "M2SNet_StructureLoss", "_StructureLoss_LossNet")
+    )
+    assert (plain.loss, plain.added_loss) == (None, method_losses.lossnet)
+    assert (without.loss, without.added_loss) == (None, None)
+    assert (both.loss, both.added_loss) == (other.loss, other.added_loss)
+    assert (other.loss, other.added_loss) == (method_losses.structure_loss, method_losses.lossnet)
+    assert resolve("nnUNetTrainer_LossNet").spec is None
+    assert resolve("nnUNetTrainerM2SNet_noLossNet_paper").recipe == replace(
+        resolve("nnUNetTrainerM2SNet_paper").recipe, added_loss=None
+    )
 
 
 def test_paper_recipe_and_budget_combine():
@@ -65,6 +88,20 @@ def test_paper_recipe_and_budget_combine():
         ("nnUNetTrainerSLUNet_2iter", "end in s. Type: -tr nnUNetTrainerSLUNet_2iters"),
         ("nnUNetTrainerExt_Plain_UNet_paper", "Type: -tr nnUNetTrainerExt_Plain_UNet"),
         ("nnUNetTrainer", "There is no trainer nnUNetTrainer."),
+        (
+            "nnUNetTrainerM2SNet_LossNet",
+            "adds LossNet already, so _LossNet means nothing here. Type: -tr nnUNetTrainerM2SNet",
+        ),
+        ("nnUNetTrainerM2SNet_LossNet_noLossNet", "contradict each other"),
+        (
+            "nnUNetTrainerSLUNet_noLossNet_3epochs",
+            "adds no LossNet, so _noLossNet means nothing here. Type: -tr nnUNetTrainerSLUNet_3epochs",
+        ),
+        ("nnUNetTrainerM2SNet_3epochs_noLossNet", "Type: -tr nnUNetTrainerM2SNet_noLossNet_3epochs"),
+        ("nnUNetTrainerM2SNet_StructureLoss_StructureLoss", "each once"),
+        ("nnUNetTrainerM2SNet_StructureLoss_paper", "the structure loss already, so _StructureLoss means nothing"),
+        ("nnUNetTrainerM2SNet_scratch", "has no pretrained weights, so _scratch means nothing"),
+        ("nnUNetTrainerM2SNet_nolossnet", "Did you mean nnUNetTrainerM2SNet"),
     ],
 )
 def test_wrong_names_are_told_what_to_type(name, message):

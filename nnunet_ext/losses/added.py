@@ -1,0 +1,26 @@
+"""A loss of the finest scale, added to another loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class AddedLoss(nn.Module):
+    """`base(output, target) + added(finest output, finest target)`.
+
+    Args:
+        base: loss of logits `(B, K, *S)`, or of a list of them, finest first.
+        added: loss of the finest logits and their target.
+    """
+
+    def __init__(self, base: Callable[..., Tensor], added: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.base, self.added = base, added
+
+    def forward(self, output: Tensor | list[Tensor], target: Any) -> Tensor:
+        """Return the scalar sum."""
+        finest = [v if isinstance(v, Tensor) else v[0] for v in (output, target)]
+        return self.base(output, target) + self.added(*finest)

@@ -1,0 +1,66 @@
+"""Losses of methods, built from what a trainer knows: what a recipe's `loss` and `added_loss` name."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from nnunet_ext.losses.lossnet import LossNet, LossNetLoss, vgg16_features
+from nnunet_ext.losses.structure import StructureLoss
+from nnunet_ext.trainers.suffixes import with_option, without_option
+
+LOSSNET_WEIGHT = 0.1  # of the authors' train.py; equation (4) of the paper has none
+
+
+class Weighted(nn.Module):
+    """A loss times a number."""
+
+    def __init__(self, loss: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.loss, self.weight = loss, weight
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the scalar product."""
+        return self.weight * self.loss(output, target)
+
+
+def structure_loss(trainer: Any) -> nn.Module:
+    """Build weighted cross-entropy + weighted IoU for a dataset's labels or regions."""
+    labels, configuration = trainer.label_manager, trainer.configuration_manager
+    return StructureLoss(
+        labels.has_regions, labels.ignore_label, patch_size=configuration.patch_size, spacing=configuration.spacing
+    )
+
+
+def lossnet(trainer: Any) -> nn.Module:
+    """Build 0.1 x LossNet, on maps of at most 224 pixels a side: larger ones are resized to it, smaller ones are not.
+
+    Raises:
+        WeightsError: if VGG-16's weights cannot be had.
+    """
+    return _lossnet(trainer, "shrink")
+
+
+def lossnet_at_224(trainer: Any) -> nn.Module:
+    """Build 0.1 x LossNet as the paper has it, on maps of 224 x 224 pixels.
+
+    Raises:
+        WeightsError: if VGG-16's weights cannot be had.
+    """
+    return _lossnet(trainer, 224)
+
+
+def _lossnet(trainer: Any, size: int | Literal["shrink"]) -> nn.Module:
+    """Build it beside the network: not in its state dict, the optimiser or DistributedDataParallel."""
+    name = type(trainer).__name__
+    instead = without_option(name, "LossNet") or with_option(name, "noLossNet")
+    if trainer.is_ddp and trainer.local_rank != 0:
+        dist.barrier()  # the first process downloads
+    features = vgg16_features(f"-tr {instead}")
+    if trainer.is_ddp and trainer.local_rank == 0:
+        dist.barrier()
+    labels, spacing = trainer.label_manager, trainer.configuration_manager.spacing
+    loss = LossNetLoss(LossNet(features, size), labels.has_regions, labels.ignore_label, spacing=spacing)
+    return Weighted(loss.to(trainer.device), LOSSNET_WEIGHT)

@@ -1,0 +1,126 @@
+"""LossNet and the structure loss in trainings: every kind of target, where LossNet's network is and where it is not."""
+
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import nn
+from torchvision.models import VGG16_Weights
+
+from nnunet_ext.losses.added import AddedLoss
+from nnunet_ext.losses.lossnet import LossNet
+from nnunet_ext.losses.structure import StructureLoss
+from nnunet_ext.weights import FOLDER, WeightsError
+
+NAME = "nnUNetTrainerM2SNet"
+BUDGET = "_1epochs_1iters"
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """A machine without VGG-16's weights and without a network."""
+    monkeypatch.delenv(FOLDER, raising=False)
+
+    def fail(*_, **__):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", fail)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        *[("_1epochs_1iters", kind) for kind in LABELS],
+        *[("_StructureLoss_noLossNet_1epochs_1iters", kind) for kind in LABELS],
+        ("_noLossNet_1epochs_1iters_paper", "regions_ignore"),
+    ],
+)
+def test_trains_on_every_kind_of_target(make_trainer, vgg_weights, options, kind):
+    trainer = make_trainer(f"{NAME}{options}", kind)
+    trainer.run_training()
+    log = trainer.logger.local_logger.my_fantastic_logging
+    assert np.isfinite(log["train_losses"]).all()
+    assert np.isfinite(log["val_losses"]).all()
+
+
+@pytest.mark.parametrize("plan", [{"patch_size": [16, 16, 8]}, {"patch_size": [8, 16, 16], "anisotropic": True}])
+@pytest.mark.parametrize("options", ["", "_StructureLoss_noLossNet"])
+def test_trains_on_volumes(make_trainer, vgg_weights, options, plan):
+    trainer = make_trainer(f"{NAME}{options}{BUDGET}", "labels_ignore", **plan)
+    trainer.run_training()
+    assert np.isfinite(trainer.logger.get_value("train_losses", step=None)).all()
+
+
+def test_lossnet_is_a_tenth_of_itself_at_the_finest_scale(make_trainer, vgg_weights):
+    trainer = make_trainer(NAME, "labels")
+    trainer.initialize()
+    added = trainer.loss.plain.loss
+    assert isinstance(added, AddedLoss)
+    assert isinstance(added.base, DeepSupervisionWrapper)
+    outputs = [torch.randn(2, 3, s, s, requires_grad=True) for s in (32, 16)]
+    targets = [torch.randint(0, 3, (2, 1, s, s)).float() for s in (32, 16)]
+    lossnet = added.added.loss
+    expected = added.base(outputs, targets) + 0.1 * lossnet(outputs[0], targets[0])
+    assert torch.allclose(trainer.loss(outputs, targets), expected)
+    assert lossnet(outputs[0], targets[0]) > 0
+
+
+def test_the_papers_recipe_compares_at_224(make_trainer, vgg_weights):
+    sizes = []
+    for options in ("", "_paper"):
+        trainer = make_trainer(f"{NAME}{options}")
+        trainer.initialize()
+        (lossnet,) = [m for m in trainer.loss.modules() if isinstance(m, LossNet)]
+        sizes.append(lossnet.size)
+    assert sizes == ["shrink", (224, 224)]
+
+
+def test_the_fixed_network_is_nowhere_but_in_the_loss(make_trainer, vgg_weights):
+    trainer = make_trainer(f"{NAME}{BUDGET}")
+    trainer.run_training()
+    (lossnet,) = [m for m in trainer.loss.modules() if isinstance(m, LossNet)]
+    assert not any(p.requires_grad for p in lossnet.parameters())
+    assert all(p.grad is None for p in lossnet.parameters())
+    state = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=False)
+    assert set(state["network_weights"]) == set(trainer.network.state_dict())
+    assert not any("features" in k for k in state["network_weights"])
+    optimised = {id(p) for g in trainer.optimizer.param_groups for p in g["params"]}
+    assert optimised == {id(p) for p in trainer.network.parameters()}
+
+
+def test_without_weights_nothing_starts_and_both_ways_out_are_named(make_trainer, unreachable):
+    trainer = make_trainer(f"{NAME}{BUDGET}")
+    with pytest.raises(WeightsError) as error:
+        trainer.run_training()
+    for words in ("vgg16", "no route to host", f"export {FOLDER}=", f"-tr {NAME}_noLossNet{BUDGET}"):
+        assert words in str(error.value)
+    assert trainer.current_epoch == 0
+
+
+def test_a_trainer_that_was_given_lossnet_is_sent_back_to_itself(make_trainer, unreachable):
+    with pytest.raises(WeightsError, match=r"-tr nnUNetTrainer_3epochs$"):
+        make_trainer("nnUNetTrainer_LossNet_3epochs").initialize()
+
+
+def test_prediction_needs_no_weights(make_trainer, unreachable):
+    trainer = make_trainer(NAME)
+    network = type(trainer).build_network_architecture(
+        trainer.plans_manager, trainer.configuration_manager, 3, 3, enable_deep_supervision=False
+    )
+    assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_structure_loss_knows_the_patch(make_trainer):
+    trainer = make_trainer(f"{NAME}_StructureLoss_noLossNet", patch_size=[8, 16, 16], anisotropic=True)
+    trainer.initialize()
+    (loss,) = [m for m in trainer.loss.modules() if isinstance(m, StructureLoss)]
+    assert list(loss.patch_size) == [8, 16, 16]
+
+
+def test_added_loss_takes_the_finest_of_a_list_and_single_tensors():
+    loss = AddedLoss(lambda o, t: sum(map(torch.sum, o)) if isinstance(o, list) else o.sum(), nn.L1Loss())
+    fine, coarse = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2)
+    assert loss([fine, coarse], [fine * 3, coarse]) == 16 + 4 + 2
+    assert loss(fine, fine * 3) == 16 + 2
