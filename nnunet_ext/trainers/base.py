@@ -33,7 +33,7 @@ def topology_of(configuration: ConfigurationManager) -> Topology:
         "network_class_name": configuration.network_arch_class_name,
         "arch_kwargs": configuration.network_arch_init_kwargs,
     }
-    return Topology.from_plan(architecture, configuration.patch_size)
+    return Topology.from_plan(architecture, configuration.patch_size, configuration.normalization_schemes)
 
 
 class CheckedLoss(nn.Module):
