@@ -3,7 +3,9 @@
 Code: github.com/Xiaoqi-Zhao-DLUT/MSNet-M2SNet (no licence; read, not copied). Where the paper's equation (2) takes
 box filters of the two maps, the code convolves with dense C x C x k x k ones, which sums over all channels too and
 makes every output channel the same map. Batch norm and ReLU follow, one k = 3 and one k = 5 for all units of the
-network, so that the running statistics mix all levels and depend on the order of the calls.
+network, so that the running statistics mix all levels and depend on the order of the calls: evaluation is another
+function than training. At random weights and after 60 training forwards on noise, the largest logit in evaluation is
+about 200, with box filters about 6.
 
 Where we differ: the convolution is a sum over channels, a box over one channel and a broadcast. That is the same
 number for C times C fewer multiply-accumulates; nothing fixed stands in the checkpoint.
