@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("nnunet-ext", "nnunetv2", "dynamic-network-architectures", "torch", "monai", "numpy")
+PACKAGES = ("nnunet-ext", "nnunetv2", "dynamic-network-architectures", "torch", "monai", "timm", "numpy")
 
 
 def hardware(device: str) -> str:

@@ -60,6 +60,7 @@ class Topology:
         norm, norm_kwargs, dropout, dropout_kwargs, nonlin, nonlin_kwargs: module classes and their arguments.
         encoder_kwargs: further arguments of the residual encoder (`block`, `bottleneck_channels`, `stem_channels`).
         nonlin_first: convolution, nonlinearity, normalisation instead of convolution, normalisation, nonlinearity.
+        normalization: (C,) names of nnU-Net's schemes by which it normalises the image channels; empty if not known.
     """
 
     dims: int
@@ -79,14 +80,18 @@ class Topology:
     nonlin_kwargs: Mapping[str, Any] | None = None
     encoder_kwargs: Mapping[str, Any] = field(default_factory=dict)
     nonlin_first: bool = False
+    normalization: tuple[str, ...] = ()
 
     @classmethod
-    def from_plan(cls, architecture: Mapping[str, Any], patch_size: Sequence[int]) -> Topology:
+    def from_plan(
+        cls, architecture: Mapping[str, Any], patch_size: Sequence[int], normalization: Sequence[str] = ()
+    ) -> Topology:
         """Read the `architecture` entry of a plan's configuration.
 
         Args:
             architecture: `{"network_class_name", "arch_kwargs", "_kw_requires_import"}` as in plans.json.
             patch_size: (dims,) voxels of the same configuration.
+            normalization: (C,) `normalization_schemes` of the same configuration.
 
         Raises:
             UnsupportedPlanError: for network classes other than nnU-Net's two U-Nets, or an entry that cannot
@@ -121,6 +126,7 @@ class Topology:
                 key: _locate(k[key]) for key in ("block", "bottleneck_channels", "stem_channels") if key in k
             },
             nonlin_first=bool(k.get("nonlin_first", False)),
+            normalization=tuple(normalization),
         )
 
     @property

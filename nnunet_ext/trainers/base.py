@@ -35,7 +35,7 @@ def topology_of(configuration: ConfigurationManager) -> Topology:
         "network_class_name": configuration.network_arch_class_name,
         "arch_kwargs": configuration.network_arch_init_kwargs,
     }
-    return Topology.from_plan(architecture, configuration.patch_size)
+    return Topology.from_plan(architecture, configuration.patch_size, configuration.normalization_schemes)
 
 
 class CheckedLoss(nn.Module):
@@ -102,11 +102,16 @@ class nnUNetTrainerExt(nnUNetTrainer):
         spec: what network; None builds the plan's own as stock nnU-Net does.
         recipe: what of nnU-Net's training is changed.
         paper_recipe: the recipe of the suffix `_paper`; None if the method's paper gives none.
+
+    Attributes:
+        continues: a checkpoint is being or was loaded, so nothing that only a beginning needs is looked for.
     """
 
     spec: ClassVar[NetworkSpec | None] = None
     recipe: ClassVar[Recipe] = Recipe()
     paper_recipe: ClassVar[Recipe | None] = None
+    continues = False
+    _added: AddedLoss | None = None
 
     def __init__(
         self,
@@ -244,8 +249,8 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if self.recipe.loss is not None:
             single = self.recipe.loss(self)
             plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
-        if self.recipe.added_loss is not None:
-            plain = AddedLoss(plain, self.recipe.added_loss(self))
+        if self.recipe.added_loss is not None:  # when validating a finished training, what it needs is not asked for
+            plain = self._added = AddedLoss(plain, None if self.continues else self.recipe.added_loss(self))
         checked = CheckedLoss(plain, self.label_manager.num_segmentation_heads)
         return TrainingLoss(checked, self._build_method_loss(checked))
 
@@ -327,6 +332,9 @@ class nnUNetTrainerExt(nnUNetTrainer):
         before its first own checkpoint, it would otherwise be continued from them.
         """
         super().on_train_start()
+        build, goes_on = self.recipe.added_loss, self.current_epoch < self.num_epochs
+        if build is not None and self._added is not None and self._added.added is None and goes_on:
+            self._added.added = build(self)
         if self.local_rank == 0:
             checkpoints.remove_leftovers(self.output_folder)
             if self.current_epoch == 0 and not self.disable_checkpointing:
@@ -370,4 +378,5 @@ class nnUNetTrainerExt(nnUNetTrainer):
         """
         if isinstance(filename_or_checkpoint, str):
             checkpoints.check_checkpoint(filename_or_checkpoint, type(self).__name__, self.describe_network())
+        self.continues = True
         super().load_checkpoint(filename_or_checkpoint)

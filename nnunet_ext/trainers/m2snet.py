@@ -6,6 +6,7 @@ M2SNet (X. Zhao et al., arXiv 2303.10894), Section 4.3, and the authors' train.p
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,3 +65,7 @@ PAPER_RECIPE = Recipe(
     scales=(224 / 352, 256 / 352, 288 / 352, 320 / 352, 1),
     one_scale_a_batch=True,
 )
+
+# 0.005 for the pretrained backbone, 0.05 for the rest. (train.py means to, but looks for parameters of another name,
+# and so gives 0.05 to all. So do we where the encoder is not a pretrained one.)
+PAPER_RECIPE_PRETRAINED = replace(PAPER_RECIPE, encoder_lr_factor=0.1)

@@ -34,6 +34,9 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerMonaiUNet_8L2Res": "Spatial Lifting's 2D baseline, 8 levels, 2 residual convolutions",
     "nnUNetTrainerMSNet": "MSNet: subtraction decoder on the plan's encoder, and LossNet (2D and 3D)",
     "nnUNetTrainerM2SNet": "M2SNet: multi-scale subtraction decoder on the plan's encoder, and LossNet (2D and 3D)",
+    "nnUNetTrainerMSNet_Res2Net50": "MSNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
+    "nnUNetTrainerM2SNet_Res2Net50": "M2SNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
+    "nnUNetTrainerM2SNet_Res2Net50_DenseFilter": "the same with its code's filters, for the authors' checkpoints (2D)",
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECODER, MSNET_DECODER
 from nnunet_ext.architectures.network import ComposedSpec
+from nnunet_ext.architectures.published.msnet import MSNetSpec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
 from nnunet_ext.trainers import m2snet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
+from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
 
 # --- Spatial Lifting (docs/methods/spatial_lifting.md) ---------------------------------------------------------------
@@ -85,3 +87,27 @@ class nnUNetTrainerM2SNet(nnUNetTrainerExt):
     spec = ComposedSpec(decoder=M2SNET_DECODER)
     recipe = m2snet.RECIPE
     paper_recipe = m2snet.PAPER_RECIPE
+
+
+class nnUNetTrainerMSNet_Res2Net50(PretrainedEncoderTrainer):
+    """MSNet as published, on a pretrained Res2Net-50; 27,692,329 parameters for one output."""
+
+    spec = MSNetSpec(scales=(1,))
+    recipe = m2snet.RECIPE
+    paper_recipe = m2snet.PAPER_RECIPE_PRETRAINED
+
+
+class nnUNetTrainerM2SNet_Res2Net50(PretrainedEncoderTrainer):
+    """M2SNet as published, on a pretrained Res2Net-50; 27,692,329 parameters for one output."""
+
+    spec = MSNetSpec()
+    recipe = m2snet.RECIPE
+    paper_recipe = m2snet.PAPER_RECIPE_PRETRAINED
+
+
+class nnUNetTrainerM2SNet_Res2Net50_DenseFilter(PretrainedEncoderTrainer):
+    """M2SNet with its code's filters, for the authors' checkpoints; 27,692,585 parameters for one output."""
+
+    spec = MSNetSpec(filter="dense")
+    recipe = m2snet.RECIPE
+    paper_recipe = m2snet.PAPER_RECIPE_PRETRAINED

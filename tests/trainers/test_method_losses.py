@@ -8,6 +8,7 @@ import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 from torchvision.models import VGG16_Weights
+from trainers.conftest import LABELS
 
 from nnunet_ext.losses.added import AddedLoss
 from nnunet_ext.losses.lossnet import LossNet
@@ -110,6 +111,20 @@ def test_prediction_needs_no_weights(make_trainer, unreachable):
         trainer.plans_manager, trainer.configuration_manager, 3, 3, enable_deep_supervision=False
     )
     assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_validating_and_ending_need_no_weights_but_going_on_does(make_trainer, vgg_weights, monkeypatch):
+    finished = make_trainer(f"{NAME}{BUDGET}")
+    finished.run_training()
+    checkpoint = f"{finished.output_folder}/checkpoint_final.pth"
+    monkeypatch.delenv(FOLDER)
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda *_, **__: pytest.fail("asked for weights"))
+    again = make_trainer(f"{NAME}{BUDGET}")
+    again.load_checkpoint(checkpoint)  # as --val and --c do
+    again.run_training()
+    again.num_epochs += 1
+    with pytest.raises(pytest.fail.Exception, match="asked for weights"):
+        again.run_training()
 
 
 def test_structure_loss_knows_the_patch(make_trainer):
