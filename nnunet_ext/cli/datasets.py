@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_ext.cli.errors import CommandLineError
+
+if TYPE_CHECKING:
+    from nnunet_ext.dataset_conversion.convert import ConversionResult, LabelShare
 
 
 def add_convert(sub: argparse.ArgumentParser) -> None:
@@ -20,6 +25,13 @@ def add_convert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--test-images", type=Path, metavar="DIR", help="folder of test images")
     sub.add_argument("--test-masks", type=Path, metavar="DIR", help="folder of their masks, for evaluation")
     sub.add_argument("--threshold", type=int, help="foreground is above this value, for masks with others than 0/1/255")
+    sub.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="classes by their value in the masks, e.g. background=0 road=3 car=8; without it, masks are binary",
+    )
+    sub.add_argument("--ignore", type=int, metavar="VALUE", help="pixels of this value are neither learnt nor scored")
     sub.add_argument("--overwrite", action="store_true", help="replace the dataset of this id and name")
 
 
@@ -34,16 +46,31 @@ def convert(args: argparse.Namespace) -> int:
     result = run(
         args.i, args.m, args.d, args.n, Path(raw), image_suffix=args.image_suffix, mask_suffix=args.mask_suffix,
         test_images=args.test_images, test_masks=args.test_masks, threshold=args.threshold,
-        overwrite=args.overwrite, progress=print,
+        labels=args.labels, ignore=args.ignore, overwrite=args.overwrite, progress=print,
     )  # fmt: skip
+    _print_labels(result.labels)
     for note in result.notes:
         print(f"note: {note}")
     print(
         f"{result.dataset_folder}: {result.n_train} training and {result.n_test} test images "
-        f"({result.n_test_labels} with masks), {result.image_mode}, {100 * result.foreground_share:.1f} % foreground"
+        f"({result.n_test_labels} with masks), {result.image_mode}, {_content(result)}"
     )
     print(f"next: nnUNetv2_plan_and_preprocess -d {args.d} -c 2d --verify_dataset_integrity")
     return 0
+
+
+def _content(result: ConversionResult) -> str:
+    n_classes = sum(label.name not in ("background", "ignore") for label in result.labels)
+    return f"{n_classes} classes" if n_classes > 1 else f"{100 * result.foreground_share:.1f} % foreground"
+
+
+def _print_labels(labels: Sequence[LabelShare]) -> None:
+    if labels:
+        width = max(len(label.name) for label in labels)
+        print(f"{'label':5}  {'name':{width}}  in masks  of the training pixels")
+    for label in labels:
+        value = "-" if label.value is None else label.value
+        print(f"{label.label:5}  {label.name:{width}}  {value:>8}  {100 * label.share:8.3f} %")
 
 
 def _refuse_known_id(dataset_id: int, name: str) -> None:
