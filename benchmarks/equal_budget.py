@@ -4,11 +4,14 @@
         --trainers nnUNetTrainerSLUNet_5L1Res_20epochs_50iters nnUNetTrainer_20epochs_50iters
 
 DATA holds images, masks and `splits.json` (`{"pairs": [{"image": ..., "mask": ..., "split": "train" | "test"}]}`,
-paths relative to DATA). Everything goes through the commands that users type: `nnunet_ext convert`,
-`nnUNetv2_plan_and_preprocess`, `nnUNetv2_train` (fold 0), `nnUNetv2_predict`, `nnUNetv2_evaluate_folder`. The plan is
-nnU-Net's; with --patch, a configuration `2d_small` with that patch and batch is added to it, with as many stages as
-leave a bottleneck of 2 x 2 pixels. WORK is kept, and what is
-finished there is not done again. The test images are only predicted, never looked at in training.
+paths relative to DATA; "val" counts as "train", as nnU-Net makes its own folds). Everything goes through the commands
+that users type: `nnunet_ext convert`, `nnUNetv2_plan_and_preprocess`, `nnUNetv2_train` (fold 0), `nnUNetv2_predict`,
+`nnUNetv2_evaluate_folder`. The plan is nnU-Net's; with --patch, a configuration `2d_small` with that patch and batch is
+added to it, with as many stages as leave a bottleneck of 2 x 2 pixels. WORK is kept, and what is finished there is not
+done again. The test images are only predicted, never looked at in training.
+
+Masks with several classes need their names: --convert-flags="--labels background=0 road=3 ... --ignore 255". An image's
+Dice is then the mean over the classes that its mask or its prediction holds.
 
 One training a trainer says nothing about small differences: nnU-Net does not seed. Use --repeats.
 """
@@ -19,6 +22,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -54,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--patch", type=int, help="square patch in pixels; default: the plan's")
     p.add_argument("--batch", type=int, default=2, help="batch size that goes with --patch")
     p.add_argument("--repeats", type=int, default=1, help="folds trained of each trainer, from 0")
+    p.add_argument("--convert-flags", default="", metavar="'FLAGS'", help="more flags for `nnunet_ext convert`, quoted")
     p.add_argument("--device", default="cuda", choices=("cuda", "cpu", "mps"))
     return p
 
@@ -101,12 +106,13 @@ class Bench:
         for pair in pairs:
             for kind in ("image", "mask"):
                 source = self.args.data / pair[kind]
-                folder = self.work / "pairs" / ("train" if pair["split"] == "train" else "test") / f"{kind}s"
+                folder = self.work / "pairs" / ("test" if pair["split"] == "test" else "train") / f"{kind}s"
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, folder / (Path(pair["image"]).stem + source.suffix))
         command = ["nnunet_ext", "convert", "-d", str(DATASET_ID), "-n", self.name]
         command += ["-i", "pairs/train/images", "-m", "pairs/train/masks"]
-        self.run("convert", [*command, "--test-images", "pairs/test/images", "--test-masks", "pairs/test/masks"])
+        command += ["--test-images", "pairs/test/images", "--test-masks", "pairs/test/masks"]
+        self.run("convert", [*command, *shlex.split(self.args.convert_flags)])
 
     def plan(self) -> None:
         plans = self.work / "nnunet" / "preprocessed" / self.dataset / "nnUNetPlans.json"
@@ -148,7 +154,12 @@ class Bench:
         test = foreground_scores(read_summary(self.work / folder / "summary.json"))["Dice"]
         model = f"nnunet/results/{self.dataset}/{trainer}__nnUNetPlans__{self.configuration}/fold_{fold}"
         validation = foreground_scores(read_summary(self.work / model / "validation" / "summary.json"))["Dice"]
-        return {"test": test.mean(), "test_sd": test.std(), "test_n": len(test), "validation": validation.mean()}
+        return {
+            "test": test.mean(),
+            "test_sd": test.std(),
+            "test_n": int(test.count()),
+            "validation": validation.mean(),
+        }
 
     def size(self, trainer: str) -> dict[str, float]:
         from nnunet_ext.trainers.describe import describe_trainer

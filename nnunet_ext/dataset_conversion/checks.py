@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from nnunet_ext.dataset_conversion.masks import DecodedMask, read_mask
+from nnunet_ext.dataset_conversion.legend import Legend
+from nnunet_ext.dataset_conversion.masks import DecodedMask
 from nnunet_ext.dataset_conversion.pairs import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, Pair
 from nnunet_ext.dataset_conversion.pixels import DecodedImage, read_image
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile, counted
@@ -27,19 +28,19 @@ class Survey:
     """What the check of all files found; of the pixels only counts are kept.
 
     Attributes:
+        ignore_label: see :class:`Legend`.
         modes: image file -> "L", "I;16" or "RGB".
         encodings: encoding of the masks -> number of files, see :class:`DecodedMask`.
-        foreground: number of foreground pixels in the training masks.
-        pixels: number of pixels in the training masks.
+        label_pixels: label -> number of its pixels in the training masks.
         empty_masks: number of training masks without foreground.
         stray_pixels: number of pixels that only the threshold made binary.
         stray_masks: number of masks that hold such pixels.
     """
 
+    ignore_label: int | None = None
     modes: dict[Path, str] = field(default_factory=dict)
     encodings: Counter[str] = field(default_factory=Counter)
-    foreground: int = 0
-    pixels: int = 0
+    label_pixels: Counter[int] = field(default_factory=Counter)
     empty_masks: int = 0
     stray_pixels: int = 0
     stray_masks: int = 0
@@ -50,16 +51,26 @@ class Survey:
         found = set(self.modes.values())
         return "RGB" if "RGB" in found else next(iter(found), "L")
 
+    @property
+    def pixels(self) -> int:
+        """Number of pixels in the training masks that nnU-Net does not ignore."""
+        return sum(n for label, n in self.label_pixels.items() if label != self.ignore_label)
+
+    @property
+    def foreground(self) -> int:
+        """Number of these that are of a class, so not background."""
+        return self.pixels - self.label_pixels[0]
+
     def add_mask(self, mask: DecodedMask, is_training: bool) -> None:
         """Count one mask."""
         self.encodings[mask.encoding] += 1
         self.stray_pixels += mask.stray_pixels
         self.stray_masks += mask.stray_pixels > 0
         if is_training:
-            foreground = int(np.count_nonzero(mask.labels))
-            self.foreground += foreground
-            self.pixels += mask.labels.size
-            self.empty_masks += foreground == 0
+            counts = np.bincount(mask.labels.ravel())
+            present = {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+            self.label_pixels.update(present)
+            self.empty_masks += not present.keys() - {0, self.ignore_label}
 
 
 def check_flags(
@@ -136,18 +147,18 @@ def check_split(train: Sequence[Pair], test: Sequence[Pair]) -> Iterator[Problem
 def survey_files(
     train: Sequence[Pair],
     test: Sequence[Pair],
-    threshold: int | None,
+    legend: Legend,
     problems: list[Problem],
     notes: Counter[str],
     progress: Callable[[str], None] | None,
 ) -> Survey:
     """Decode every file once, one by one; problems are appended, nothing is raised or kept."""
-    survey = Survey()
+    survey = Survey(legend.ignore_label)
     n_before = len(problems)
     training = {pair.image for pair in train}
     for pair in announced([*train, *test], "checked", progress):
         image = _attempt(problems, read_image, pair.image)
-        mask = _attempt(problems, read_mask, pair.mask, threshold) if pair.mask else None
+        mask = _attempt(problems, legend.read, pair.mask) if pair.mask else None
         if image is not None:
             survey.modes[pair.image] = image.mode
             notes.update(image.notes)
@@ -157,9 +168,10 @@ def survey_files(
         problems += _size_problems(pair, image, mask)
     problems += _mode_problems(survey)
     if train and len(problems) == n_before and survey.foreground == 0:
-        where = f"all {len(train)} training masks are background, such as {train[0].mask}"
+        kind = "background" if legend.ignore_label is None else "background or ignored"
+        where = f"all {len(train)} training masks are {kind}, such as {train[0].mask}"
         remedy = "check that -m names the right folder"
-        remedy += "" if threshold is None else f", or lower --threshold {threshold}"
+        remedy += "" if legend.threshold is None else f", or lower --threshold {legend.threshold}"
         problems.append(Problem("no foreground at all", where, remedy))
     return survey
 

@@ -1,8 +1,9 @@
-"""Binary masks in the encodings that are in use, read as labels 0 and 1."""
+"""Masks in the encodings that are in use, binary or with a value for each class, read as nnU-Net's labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from nnunet_ext.dataset_conversion.pixels import decode, refuse_transparency
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
 
 VALUES_SHOWN = 8
+BINARY = {"background": 0, "foreground": 1}
+IGNORE_IN_BINARY = 2
+CLASS_REMEDY = "if each value is a class, name them all: --labels {classes}"
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -21,8 +25,8 @@ class DecodedMask:
     """A mask as it will be written.
 
     Attributes:
-        labels: (H, W) uint8, 0 background, 1 foreground.
-        encoding: how the file marks the foreground: "0/1", "0/255" or "threshold"; "" if it has none.
+        labels: (H, W) uint8, 0 background, 1 foreground, or several classes; the highest may be nnU-Net's ignore.
+        encoding: how the file marks the foreground: "0/1", "0/255", "threshold" or "classes"; "" if it has none.
         stray_pixels: number of pixels that were not 0, 1 or 255 before thresholding.
         notes: what was changed, as templates with ``{masks}``.
     """
@@ -33,21 +37,58 @@ class DecodedMask:
     notes: tuple[str, ...] = ()
 
 
-def read_mask(path: Path, threshold: int | None = None) -> DecodedMask:
+def read_mask(path: Path, threshold: int | None = None, ignore: int | None = None) -> DecodedMask:
     """Decode one binary mask.
 
     Values that are a subset of {0, 1} or {0, 255} become labels 0 and 1. Other values need a ``threshold``:
     foreground is value > threshold. 1-bit files and palette indices 0/1 are labels already and are not
-    thresholded.
+    thresholded. Pixels of the value ``ignore`` become label 2, whatever the others are.
 
     Raises:
         RefusedFile: not readable (see :func:`nnunet_ext.dataset_conversion.pixels.decode`), lossy, coloured,
             transparent, ambiguous palette, or values that are not binary.
     """
+    values, are_labels, notes = _grey_values(_decode_mask(path), path)
+    if ignore is None:
+        return _binary(path, values, are_labels, threshold, notes)
+    ignored = values == ignore
+    mask = _binary(path, np.where(ignored, 0, values), are_labels, threshold, notes)
+    return replace(mask, labels=np.where(ignored, IGNORE_IN_BINARY, mask.labels).astype(np.uint8))
+
+
+def read_class_mask(path: Path, label_of: Mapping[int, int], may_ignore: bool = True) -> DecodedMask:
+    """Decode one mask whose values, or palette indices, are classes.
+
+    Args:
+        path: mask file.
+        label_of: value -> label, 0 to 255.
+        may_ignore: whether the message about other values offers ``--ignore``.
+
+    Raises:
+        RefusedFile: as for :func:`read_mask`, and for values that ``label_of`` lacks.
+    """
+    image = _decode_mask(path)
+    values, notes = _class_values(image, path)
+    counts = np.bincount(values.ravel())
+    present = np.flatnonzero(counts).tolist()
+    unnamed = [value for value in present if value not in label_of]
+    if unnamed:
+        raise _refused(_unnamed_values(path, counts, unnamed, may_ignore))
+    table = np.zeros(counts.size, np.uint8)
+    table[present] = [label_of[value] for value in present]
+    return DecodedMask(table[values], "classes", 0, notes)
+
+
+def _decode_mask(path: Path) -> Image.Image:
     image = decode(path)
     if image.format in ("JPEG", "MPO"):
         raise _refused(jpeg_mask(path))
-    values, are_labels, notes = _grey_values(image, path)
+    return image
+
+
+def _binary(
+    path: Path, values: np.ndarray, are_labels: bool, threshold: int | None, notes: tuple[str, ...]
+) -> DecodedMask:
     counts = np.bincount(values.ravel())
     present = np.flatnonzero(counts)
     if are_labels or (threshold is None and present[-1] <= 1):
@@ -63,7 +104,16 @@ def read_mask(path: Path, threshold: int | None = None) -> DecodedMask:
 
 
 def _refused(problem: Problem) -> RefusedFile:
-    return RefusedFile(problem.what, problem.where, problem.remedy)
+    return RefusedFile(problem.what, problem.where, problem.remedy, problem.values)
+
+
+def _class_values(image: Image.Image, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(H, W) unsigned values and notes."""
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8), ()
+    if image.mode == "P":
+        return np.asarray(image), ("palette indices of {masks} taken as values, whatever their colours",)
+    return _one_channel(image, path)
 
 
 def _grey_values(image: Image.Image, path: Path) -> tuple[np.ndarray, bool, tuple[str, ...]]:
@@ -72,15 +122,20 @@ def _grey_values(image: Image.Image, path: Path) -> tuple[np.ndarray, bool, tupl
         return np.asarray(image).astype(np.uint8), True, ()
     if image.mode == "P":
         return _palette_values(image, path)
+    values, notes = _one_channel(image, path)
+    return values, False, notes
+
+
+def _one_channel(image: Image.Image, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if image.mode in ("LA", "RGBA"):
         refuse_transparency(image, path)
     if image.mode == "L" or image.mode.startswith("I;16"):
-        return np.asarray(image), False, ()
+        return np.asarray(image), ()
     if image.mode == "LA":
-        return np.asarray(image)[..., 0], False, ("opaque alpha channel dropped from {masks}",)
+        return np.asarray(image)[..., 0], ("opaque alpha channel dropped from {masks}",)
     if image.mode in ("RGB", "RGBA"):
         grey = _one_of_equal_channels(np.asarray(image)[..., :3], path)
-        return grey, False, ("{masks} in RGB reduced to one channel",)
+        return grey, ("{masks} in RGB reduced to one channel",)
     what, remedy = "masks with an unsupported pixel type", "export them as 8-bit grey PNG"
     allowed = "1, L, LA, I;16, P, RGB and RGBA"
     raise RefusedFile(what, f"{path} has Pillow mode {image.mode!r}; allowed are {allowed}", remedy)
@@ -91,7 +146,7 @@ def _one_of_equal_channels(rgb: np.ndarray, path: Path) -> np.ndarray:
     if coloured.any():
         example = tuple(rgb[coloured][0].tolist())
         where = f"{path}: {int(coloured.sum())} pixels are not grey, such as RGB {example}; allowed is grey"
-        remedy = "export black and white masks, one for each class that you want to segment"
+        remedy = "export black and white masks, or masks with one channel and a value for each class (see --labels)"
         raise RefusedFile("coloured masks", where, remedy)
     return rgb[..., 0]
 
@@ -111,27 +166,40 @@ def _palette_values(image: Image.Image, path: Path) -> tuple[np.ndarray, bool, t
         colour = colours[index] if index < len(colours) else BLACK
         if len(set(colour)) != 1:
             why = f"index {index} has the colour RGB {colour}; allowed is grey, or indices 0/1"
-            raise _palette_refused(path, why)
+            raise _palette_refused(path, why, tuple(used))
         grey[index] = colour[0]
     return grey[indices], False, ("palette of {masks} replaced by its grey values",)
 
 
-def _palette_refused(path: Path, why: str) -> RefusedFile:
+def _palette_refused(path: Path, why: str, classes: tuple[int, ...] = ()) -> RefusedFile:
     remedy = "export these masks as 8-bit grey PNG without a palette, 0 for background and 255 for foreground"
-    return RefusedFile("palette masks without a clear foreground", f"{path}: {why}", remedy)
+    if classes:
+        remedy += "; " + CLASS_REMEDY
+    return RefusedFile("palette masks without a clear foreground", f"{path}: {why}", remedy, classes)
+
+
+def _shown(counts: np.ndarray, values: Sequence[int]) -> str:
+    """Values with their pixels, the most frequent first."""
+    order = sorted(values, key=lambda value: -counts[value])
+    shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in order[:VALUES_SHOWN])
+    return shown + (f" and {len(order) - VALUES_SHOWN} more values" if len(order) > VALUES_SHOWN else "")
+
+
+def _unnamed_values(path: Path, counts: np.ndarray, unnamed: list[int], may_ignore: bool) -> Problem:
+    remedy = "add to --labels, each with its class's name: {classes}"
+    remedy += "; or leave pixels of one value out of training and scores: --ignore {last}" if may_ignore else ""
+    where = f"{path} holds {_shown(counts, unnamed)}"
+    return Problem("masks with values that --labels does not name", where, remedy, tuple(unnamed))
 
 
 def _stray_values(path: Path, counts: np.ndarray) -> Problem:
-    present = np.flatnonzero(counts)
-    order = present[np.argsort(-counts[present], kind="stable")]
-    shown = ", ".join(f"{value} ({int(counts[value])} pixels)" for value in order[:VALUES_SHOWN])
-    more = f" and {len(order) - VALUES_SHOWN} more values" if len(order) > VALUES_SHOWN else ""
+    present = np.flatnonzero(counts).tolist()
     remedy = (
         "pass --threshold 127 to make them binary (foreground is value > 127), or --threshold 0 if every "
-        "value above 0 is foreground"
+        "value above 0 is foreground; " + CLASS_REMEDY
     )
-    where = f"{path} holds {shown}{more}; allowed are 0 and 1, or 0 and 255"
-    return Problem("masks that are not binary", where, remedy)
+    where = f"{path} holds {_shown(counts, present)}; allowed are 0 and 1, or 0 and 255"
+    return Problem("masks that are not binary", where, remedy, tuple(present))
 
 
 def _emptied_by(threshold: int, path: Path) -> Problem:

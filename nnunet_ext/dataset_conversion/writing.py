@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from nnunet_ext.dataset_conversion.checks import announced
-from nnunet_ext.dataset_conversion.masks import read_mask
+from nnunet_ext.dataset_conversion.legend import Legend
 from nnunet_ext.dataset_conversion.pairs import Pair
 from nnunet_ext.dataset_conversion.pixels import as_mode, read_image
 from nnunet_ext.dataset_conversion.problems import ConversionError, RefusedFile, describe
@@ -26,7 +26,7 @@ def write_dataset(
     train: Sequence[Pair],
     test: Sequence[Pair],
     mode: str,
-    threshold: int | None,
+    legend: Legend,
     progress: Callable[[str], None] | None,
 ) -> None:
     """Write the data set to a hidden folder beside ``target``, then rename it; nothing half-written remains.
@@ -37,7 +37,7 @@ def write_dataset(
         train: complete pairs.
         test: pairs, with or without mask.
         mode: "L", "I;16" or "RGB", the common mode of all images.
-        threshold: see :func:`nnunet_ext.dataset_conversion.masks.read_mask`.
+        legend: what the masks' values mean.
         progress: called now and then with a short text.
 
     Raises:
@@ -48,8 +48,8 @@ def write_dataset(
     part_of = {pair.image: "Tr" for pair in train} | {pair.image: "Ts" for pair in test}
     try:
         for pair in announced([*train, *test], "wrote", progress):
-            _write_pair(pair, temporary, part_of[pair.image], mode, threshold)
-        _write_dataset_json(temporary, name, len(train), mode)
+            _write_pair(pair, temporary, part_of[pair.image], mode, legend)
+        _write_dataset_json(temporary, name, len(train), mode, legend)
         _put_in_place(temporary, target)
     except RefusedFile as refused:
         raise ConversionError(describe([refused.problem]), [refused.problem]) from refused
@@ -57,11 +57,11 @@ def write_dataset(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_pair(pair: Pair, folder: Path, part: str, mode: str, threshold: int | None) -> None:
+def _write_pair(pair: Pair, folder: Path, part: str, mode: str, legend: Legend) -> None:
     pixels = as_mode(read_image(pair.image), mode)
     _save(pixels, folder / f"images{part}" / f"{pair.case}_0000.png")
     if pair.mask is not None:
-        _save(read_mask(pair.mask, threshold).labels, folder / f"labels{part}" / f"{pair.case}.png")
+        _save(legend.read(pair.mask).labels, folder / f"labels{part}" / f"{pair.case}.png")
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
@@ -69,13 +69,13 @@ def _save(pixels: np.ndarray, path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def _write_dataset_json(folder: Path, name: str, n_train: int, mode: str) -> None:
+def _write_dataset_json(folder: Path, name: str, n_train: int, mode: str, legend: Legend) -> None:
     from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
     generate_dataset_json(
         str(folder),
         channel_names={str(index): channel for index, channel in enumerate(CHANNEL_NAMES[mode])},
-        labels={"background": 0, "foreground": 1},
+        labels=dict(legend.names),
         num_training_cases=n_train,
         file_ending=".png",
         dataset_name=name,

@@ -151,6 +151,47 @@ def test_convert_writes_a_dataset_and_says_what_is_next(capsys, nnunet_folders, 
     assert "next: nnUNetv2_plan_and_preprocess -d 501" in out
 
 
+def class_pairs(folder):
+    """Five pairs whose masks hold 0, 4 and 9."""
+    import numpy as np
+    from PIL import Image
+
+    mask = np.repeat(np.array([0, 4, 9, 4], np.uint8), 5)[:, None].repeat(16, axis=1)
+    for index in range(5):
+        for kind, content in (("images", mask * 20), ("masks", mask)):
+            (folder / kind).mkdir(exist_ok=True)
+            Image.fromarray(content).save(folder / kind / f"c{index}.png")
+    return ["-i", folder / "images", "-m", folder / "masks", "-d", 502, "-n", "Streets"]
+
+
+def test_convert_takes_named_classes_and_prints_their_shares(capsys, nnunet_folders, tmp_path):
+    flags = class_pairs(tmp_path)
+    code, out, _ = run(capsys, "convert", *flags, "--labels", "field=0", "road=4", "--ignore", 9)
+    assert code == 0
+    written = nnunet_folders / "nnUNet_raw" / "Dataset502_Streets" / "dataset.json"
+    assert json.loads(written.read_text())["labels"] == {"background": 0, "field": 1, "road": 2, "ignore": 3}
+    table = [line.split() for line in out.splitlines() if line.endswith(" %")]
+    assert table == [
+        ["0", "background", "-", "0.000", "%"],
+        ["1", "field", "0", "25.000", "%"],
+        ["2", "road", "4", "50.000", "%"],
+        ["3", "ignore", "9", "25.000", "%"],
+    ]
+    assert "note: no class is called background" in out
+    assert "5 training and 0 test images (0 with masks), L, 2 classes\n" in out
+
+
+def test_convert_says_which_classes_to_type(capsys, nnunet_folders, tmp_path):
+    flags = class_pairs(tmp_path)
+    code, _, err = run(capsys, "convert", *flags)
+    assert code == 1
+    assert "name them all: --labels background=0 class4=4 class9=9" in err
+    typed = err.strip().rpartition("--labels ")[2].split()
+    code, out, _ = run(capsys, "convert", *flags, "--labels", *typed)
+    assert code == 0
+    assert "note:" not in out
+
+
 def test_convert_refuses_an_id_that_another_of_nnunets_folders_knows(capsys, nnunet_folders, tmp_path):
     (nnunet_folders / "nnUNet_results" / "Dataset501_Other").mkdir()
     code, _, err = run(capsys, "convert", "-i", tmp_path, "-m", tmp_path, "-d", 501, "-n", "Made")

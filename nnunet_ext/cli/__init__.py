@@ -1,0 +1,67 @@
+"""The command `nnunet_ext`. Sub-commands import what they need when they run.
+
+A module a group of commands; what a command's own arguments are stands beside it. Only this room prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+
+from nnunet_ext import __version__
+from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
+from nnunet_ext.cli.datasets import add_convert, convert
+from nnunet_ext.cli.errors import USER_ERRORS, CommandLineError, expected_errors
+from nnunet_ext.cli.models import add_export, add_inspect, add_predict, export, predict
+from nnunet_ext.cli.parser import Parser
+from nnunet_ext.cli.runs import add_demo, demo
+
+__all__ = ["USER_ERRORS", "CommandLineError", "main"]
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command; 0 if it worked, 1 if not, 2 for a wrong call, 130 if interrupted."""
+    args = _parser().parse_args(argv)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a command we started ends with us
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if not isinstance(error, expected_errors()):
+            raise
+        print(f"nnunet_ext: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nnunet_ext", description="Trainers and tools around stock nnU-Net v2.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(run: Command | None, name: str, about: str) -> Parser:
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(run=run)
+        return sub
+
+    command(path, "path", 'the folder for: export nnUNet_extTrainer="$(nnunet_ext path)"')
+    add_doctor(command(doctor, "doctor", "check this machine; each finding with the line that mends it"))
+    add_info(command(info, "info", "all trainers and parts, or parameters and MACs of one trainer"))
+    add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
+    add_predict(command(predict, "predict", "nnUNetv2_predict with a quality score for each case (lifted networks)"))
+    add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
+    add_inspect(command(None, "inspect", "look inside a trained model"))
+    add_export(command(export, "export", "a trained model as an ONNX file, checked against PyTorch"))
+    return parser
