@@ -16,7 +16,15 @@ from nnunet_ext import __version__
 from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
 from nnunet_ext.cli.datasets import add_convert, convert
 from nnunet_ext.cli.errors import USER_ERRORS, CommandLineError, expected_errors
-from nnunet_ext.cli.models import add_export, add_inspect, add_predict, export, predict
+from nnunet_ext.cli.models import (
+    add_export,
+    add_import_weights,
+    add_inspect,
+    add_predict,
+    export,
+    import_weights,
+    predict,
+)
 from nnunet_ext.cli.parser import Parser
 from nnunet_ext.cli.runs import add_demo, demo
 
@@ -64,4 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
     add_inspect(command(None, "inspect", "look inside a trained model"))
     add_export(command(export, "export", "a trained model as an ONNX file, checked against PyTorch"))
+    about = "a published checkpoint as a file for nnU-Net's -pretrained_weights"
+    add_import_weights(command(import_weights, "import-weights", about))
     return parser

@@ -12,11 +12,6 @@ from typing import Any
 from nnunet_ext.cli.errors import CommandLineError
 
 _MARK = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
-SUFFIXES = {
-    "_<N>epochs": "number of epochs",
-    "_<N>iters": "training iterations an epoch",
-    "_paper": "the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's; compositions have none",
-}
 
 
 def path(args: argparse.Namespace) -> int:
@@ -89,10 +84,12 @@ def _plan_name(args: argparse.Namespace) -> str:
 
 def _info_all(as_json: bool) -> int:
     from nnunet_ext.trainers import naming
+    from nnunet_ext.trainers.suffixes import SUFFIXES
 
     if as_json:
         parts = [vars(p) for p in naming.PARTS]
-        print(json.dumps({"trainers": naming.PRESETS, "parts": parts, "slots": naming.SLOTS}, indent=2))
+        found = {"trainers": naming.PRESETS, "parts": parts, "slots": naming.SLOTS, "suffixes": SUFFIXES}
+        print(json.dumps(found, indent=2))
         return 0
     print("Trainers (nnUNetv2_train DATASET 2d FOLD -tr NAME):")
     for name, about in naming.PRESETS.items():
@@ -103,8 +100,8 @@ def _info_all(as_json: bool) -> int:
         print(f"  {part.name:12} {part.slot:12} {part.summary}")
     print("\nSuffixes, in this order:")
     for name, about in SUFFIXES.items():
-        print(textwrap.fill(about, 92, initial_indent=f"  {name:12} ", subsequent_indent=" " * 15))
-    print(f"\nStock nnU-Net with a budget, to compare with: {naming.STOCK}_<N>epochs_<N>iters")
+        print(textwrap.fill(about, 92, initial_indent=f"  {name:15} ", subsequent_indent=" " * 18))
+    print(f"\nStock nnU-Net with a budget or another loss, to compare with: {naming.STOCK}_<suffixes>")
     print("Parameters and multiply-accumulates: nnunet_ext info NAME [-d DATASET -c 2d]")
     return 0
 

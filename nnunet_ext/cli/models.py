@@ -1,4 +1,4 @@
-"""`predict`, `inspect`, `export`: what is done with a trained model."""
+"""`predict`, `inspect`, `export`, `import-weights`: what is done with a trained model."""
 
 from __future__ import annotations
 
@@ -78,6 +78,22 @@ def export(args: argparse.Namespace) -> int:
     from nnunet_ext.inference.export import export_onnx
 
     export_onnx(_trained_model(args), args.o, args.opset, say)
+    return 0
+
+
+def add_import_weights(sub: argparse.ArgumentParser) -> None:
+    """Define the arguments of `import-weights`."""
+    sub.add_argument("-i", required=True, type=Path, metavar="FILE", help="checkpoint as the paper's authors saved it")
+    sub.add_argument("-tr", required=True, metavar="TRAINER", help="trainer of that network")
+    sub.add_argument("-o", required=True, type=Path, metavar="OUT.pth", help="file to write")
+
+
+def import_weights(args: argparse.Namespace) -> int:
+    """Write a published checkpoint in the layout of our network, for nnU-Net's -pretrained_weights."""
+    from nnunet_ext.trainers.import_weights import import_weights as run
+
+    command = run(args.i, args.tr, args.o)
+    print(f"{args.o}\nnext: {command}")
     return 0
 
 

@@ -19,7 +19,12 @@ OPTIONS: dict[str, str] = {
     "noLossNet": "without the LossNet that the trainer adds by default",
     "scratch": "without pretrained weights",
 }
-ORDER = "_StructureLoss, _LossNet or _noLossNet, _scratch, _<N>epochs, _<N>iters, _paper"
+SUFFIXES = {f"_{option}": about for option, about in OPTIONS.items()} | {
+    "_<N>epochs": "number of epochs",
+    "_<N>iters": "training iterations an epoch",
+    "_paper": "the paper's optimiser, schedule, loss and augmentation instead of nnU-Net's; compositions have none",
+}
+ORDER = ", ".join(SUFFIXES)
 SUFFIX_WORD = re.compile(rf"_(?:{'|'.join(OPTIONS)}|\d+epochs?|\d+iters?|paper)(?=_|$)")
 
 
