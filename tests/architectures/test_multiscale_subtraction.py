@@ -306,3 +306,19 @@ def test_memory_of_a_stock_plan_stays_near_that_of_the_unet():
             for spec in (ComposedSpec(decoder=SubtractionDecoder), ComposedSpec())
         ]
     assert sizes[0] / sizes[1] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_networks_train_under_autocast(dims):
+    """bfloat16 on the CPU; gradients stay near those of float32."""
+    network = ComposedSpec(decoder=SubtractionDecoder).build(plan(4, dims, width=8), 1, 2, True)
+    x = noise(2, 1, *[32] * dims, dtype=torch.float32)
+    gradients = []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = sum(F.cross_entropy(s, torch.ones_like(s[:, 0]).long()) for s in network(x))
+        loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert torch.isfinite(gradients[1]).all()
+    assert F.cosine_similarity(*gradients, dim=0) > 0.98
