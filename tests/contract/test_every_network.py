@@ -67,8 +67,8 @@ def image(patch, batch=2, channels=3):
     return torch.randn(batch, channels, *patch, generator=torch.Generator().manual_seed(1))
 
 
-# tracing a lifted network takes minutes; 5L1Res and 8L2Res are compiled in any case
-SLOW_TO_COMPILE = ("nnUNetTrainerSLUNet", "nnUNetTrainerSLUNet_5L2Res", "nnUNetTrainerSLUNet_8L1Res")
+# tracing a lifted network takes minutes; 5L1Res, and the 2D networks of every size, are compiled in any case
+SLOW_TO_COMPILE = tuple(f"nnUNetTrainerSLUNet{size}" for size in ("", "_5L2Res", "_8L1Res", "_8L2Res"))
 pytestmark = pytest.mark.parametrize(("name", "arguments"), list(cases()))
 
 
@@ -142,7 +142,7 @@ def test_other_channel_counts_build(name, arguments):
 
 def test_compiles_to_one_graph(name, arguments, request):
     if name in SLOW_TO_COMPILE and "slow" not in request.config.option.markexpr.replace("not slow", ""):
-        pytest.skip("slow; like the SLUNets that are compiled here. Run with -m 'slow or not slow'")
+        pytest.skip("slow; like the SLUNet that is compiled here. Run with -m 'slow or not slow'")
     network, patch, _ = build(name, arguments, deep_supervision=True)
     x = image(patch)
     torch._dynamo.reset()
