@@ -80,15 +80,13 @@ def settled(network, patch):
     return network.eval()
 
 
-# tracing takes a minute; others of their kind are compiled in any case: SLUNet_5L1Res and 8L2Res, and MSNets on a small
-# backbone in tests/architectures/test_msnet.py
+# tracing these takes a minute; others of their kind are compiled in any case: SLUNet_5L1Res and the 2D networks of every
+# size, a lifted M2S, and MSNets on a small backbone in tests/architectures/test_msnet.py
 SLOW_TO_COMPILE = (
-    "nnUNetTrainerSLUNet",
-    "nnUNetTrainerSLUNet_5L2Res",
-    "nnUNetTrainerSLUNet_8L1Res",
-    "nnUNetTrainerMSNet_Res2Net50",
-    "nnUNetTrainerM2SNet_Res2Net50",
+    *(f"nnUNetTrainerSLUNet{size}" for size in ("", "_5L2Res", "_8L1Res", "_8L2Res")),
+    *(f"nnUNetTrainer{name}_Res2Net50" for name in ("MSNet", "M2SNet")),
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter",
+    "nnUNetTrainerExt_Plain_MS_SL16",
 )
 pytestmark = pytest.mark.parametrize(("name", "arguments"), list(cases()))
 

@@ -17,8 +17,10 @@ def logits(path, x):
     return torch.from_numpy(onnxruntime.InferenceSession(str(path)).run(["logits"], {"image": x.numpy()})[0])
 
 
-def test_each_fold_of_a_lifted_network_is_a_file_with_its_weights(write_model, tmp_path):
-    model = write_model(LIFTED, folds=("0", "1"))
+# a lifted network takes long to trace; by default, tests/integration/test_look_inside.py exports one
+@pytest.mark.parametrize("trainer", [STOCK, pytest.param(LIFTED, marks=pytest.mark.slow)])
+def test_each_fold_is_a_file_with_its_weights(write_model, tmp_path, trainer):
+    model = write_model(trainer, folds=("0", "1"))
     said = []
     written = export_onnx(model, tmp_path / "model.onnx", say=said.append)
     assert [file.path.name for file in written] == ["model_fold0.onnx", "model_fold1.onnx"]

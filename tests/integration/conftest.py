@@ -1,17 +1,24 @@
-"""A small dataset, planned and preprocessed once a session, and the real commands on it, each in its own process."""
+"""A small dataset, planned and preprocessed once, and the real commands on it, each in its own process.
+
+A process that is killed, and one that is asked to be `fresh`, is a console script in a new interpreter; each command is
+run so at least once. The others are the same scripts in a process that `warm` forks, which saves their imports.
+"""
 
 import contextlib
 import copy
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from PIL import Image
 
 from nnunet_ext.dataset_conversion.synthetic import synthetic_pair
@@ -79,8 +86,10 @@ class Host:
             start_new_session=True,
         )
 
-    def attempt(self, *command, **changes):
+    def attempt(self, *command, fresh=False, **changes):
         """Run a console script to its end, whatever that is."""
+        if not fresh:
+            return self.forked(script(command[0]), *command[1:], **changes)
         process = self.start(*command, **changes)
         try:
             output, _ = process.communicate(timeout=HANG_SECONDS)
@@ -88,6 +97,15 @@ class Host:
             kill_group(process)
             raise
         return subprocess.CompletedProcess(command, process.returncode, output)
+
+    def forked(self, path, *arguments, **changes):
+        """Run a Python script to its end in a forked process."""
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "output")
+            code = warm.run_script(
+                path, map(str, arguments), environment=self.environment(**changes), output=output, timeout=HANG_SECONDS
+            )
+            return subprocess.CompletedProcess((path, *arguments), code, output.read_text(errors="replace"))
 
     def run(self, *command, **changes):
         """Run a console script that must succeed."""
@@ -102,7 +120,7 @@ class Host:
         return done.stdout
 
     def python(self, code, *arguments, **changes):
-        """Run Python code that must succeed; return what it printed."""
+        """Run Python code in a new interpreter, where it must succeed; return what it printed."""
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env=self.environment(**changes),
@@ -162,41 +180,58 @@ def write_pairs(folder, indices):
         Image.fromarray(mask[best]).save(folder / "masks" / f"case_{index:02d}.png")
 
 
-@pytest.fixture(scope="session")
-def bare_host(tmp_path_factory):
-    """A host with empty folders."""
-    base = tmp_path_factory.mktemp("host")
+def empty_host(base):
     folders = [base / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")]
     for folder in folders:
-        folder.mkdir()
+        folder.mkdir(parents=True, exist_ok=True)
     path = subprocess.run([script("nnunet_ext"), "path"], capture_output=True, text=True, check=True)
     return Host(*folders, plugin=path.stdout.strip())
 
 
 @pytest.fixture(scope="session")
-def host(bare_host, tmp_path_factory):
-    """A host with the dataset converted, planned and preprocessed by the real commands, and two folds."""
-    source = tmp_path_factory.mktemp("png")
+def bare_host(tmp_path_factory):
+    """A host with empty folders."""
+    return empty_host(tmp_path_factory.mktemp("bare_host"))
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    """A host with the dataset converted, planned and preprocessed by the real commands, and two folds.
+
+    pytest's workers share it: the first that needs it makes it, and no test writes to the dataset.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    with (base / "host.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = empty_host(base / "host")
+        if not (base / "host_is_ready").exists():
+            make_dataset(found, base / "png")
+            (base / "host_is_ready").touch()
+    return found
+
+
+def make_dataset(host, source):
     write_pairs(source / "train", range(N_TRAIN))
     write_pairs(source / "test", range(N_TRAIN, N_TRAIN + N_TEST))
-    bare_host.run(
+    host.run(
         "nnunet_ext", "convert", "-i", source / "train" / "images", "-m", source / "train" / "masks",
         "-d", DATASET_ID, "-n", DATASET_NAME,
-        "--test-images", source / "test" / "images", "--test-masks", source / "test" / "masks",
+        "--test-images", source / "test" / "images", "--test-masks", source / "test" / "masks", fresh=True,
     )  # fmt: skip
     # planning needs a positive nnUNet_n_proc_DA: it sets torch's threads from it
-    bare_host.run(
+    host.run(
         "nnUNetv2_plan_and_preprocess", "-d", DATASET_ID, "-c", "2d", "--verify_dataset_integrity",
-        "-npfp", 1, "-np", 1, "--no_pbar", nnUNet_n_proc_DA="1",
+        "-npfp", 1, "-np", 1, "--no_pbar", fresh=True, nnUNet_n_proc_DA="1",
     )  # fmt: skip
-    folder = bare_host.preprocessed / bare_host.dataset
+    folder = host.preprocessed / host.dataset
     cases = [f"case_{i:02d}" for i in range(N_TRAIN)]
     halves = cases[::3], [c for c in cases if c not in cases[::3]]  # 4 and 8
     splits = [{"train": halves[1], "val": halves[0]}, {"train": halves[0], "val": halves[1]}]
     (folder / "splits_final.json").write_text(json.dumps(splits))
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     (folder / f"{CRAFTED_PLANS}.json").write_text(json.dumps(crafted_plans(plans)))
-    return bare_host
 
 
 def crafted_plans(plans):

@@ -93,12 +93,15 @@ class nnUNetTrainerExternal(nnUNetTrainer):
 
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_another_package_s_trainers_are_found_beside_ours(bare_host, tmp_path, ours_first):
-    (tmp_path / "foreign_trainers.py").write_text(FOREIGN)
-    folders = [bare_host.plugin, str(tmp_path)]
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "foreign_trainers.py").write_text(FOREIGN)
+    (tmp_path / "find.py").write_text(FIND)
+    folders = [bare_host.plugin, str(tmp_path / "foreign")]
     both = os.pathsep.join(folders if ours_first else folders[::-1])
     names = ("nnUNetTrainerForeign", "nnUNetTrainerExternal", LIFTED, COMPOSED + SHORT)
-    output = bare_host.python(FIND, *names, nnUNet_extTrainer=both)
-    assert re.findall(r"FOUND (\S+) (\S+)", output) == [
+    done = bare_host.forked(tmp_path / "find.py", *names, nnUNet_extTrainer=both)
+    assert done.returncode == 0, done.stdout
+    assert re.findall(r"FOUND (\S+) (\S+)", done.stdout) == [
         ("foreign_trainers", "nnUNetTrainerForeign"),
         ("foreign_trainers", "nnUNetTrainerExternal"),
         ("nnunet_ext.trainers.presets", LIFTED),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 EPOCHS = 4
-TRAINER = f"nnUNetTrainerSLUNet_5L1Res_{EPOCHS}epochs_4iters"
-OTHER = "nnUNetTrainerSLUNet_5L2Res_2epochs_1iters"
+TRAINER = f"nnUNetTrainerSLUNet_5L1Res_{EPOCHS}epochs_2iters"
+OTHER = "nnUNetTrainerSLUNet_5L2Res_1epochs_1iters"
 
 
 def epochs_begun(lines):
@@ -79,7 +79,7 @@ def test_a_training_killed_while_it_ends_an_epoch_goes_on(fresh_host):
     reached = read(fold / "checkpoint_latest.pth")["current_epoch"]
     losses = logged(fold / "checkpoint_latest.pth")
     assert reached in (1, 2)  # the kill came before or after epoch 1's checkpoint was whole
-    done = fresh_host.train(TRAINER, 0, "--c")
+    done = fresh_host.train(TRAINER, 0, "--c", fresh=True)
     assert epochs_begun(done.stdout.splitlines()) == list(range(reached, EPOCHS))
     assert_finished(fold, reached)
     assert logged(fold / "checkpoint_final.pth")[:reached] == losses[:reached]
@@ -115,8 +115,8 @@ def test_a_truncated_checkpoint_is_refused_and_the_remedy_works(copy_of_killed):
 def test_another_network_s_checkpoint_is_refused_naming_both(copy_of_killed, tmp_path):
     host, fold = copy_of_killed
     elsewhere = host.with_results(tmp_path / "other")
-    other = kill_in_training(elsewhere, OTHER, lambda lines: 1 in epochs_begun(lines[-1:]))
-    shutil.copy(other / "checkpoint_latest.pth", fold)
+    elsewhere.train(OTHER, 0)
+    shutil.copy(elsewhere.model(OTHER) / "fold_0" / "checkpoint_final.pth", fold / "checkpoint_latest.pth")
     output = host.refuse(*host.train_command(TRAINER, 0, "--c"))
     last = output.splitlines()[-1]
     assert "CheckpointError" in last

@@ -19,14 +19,17 @@ FOLDS = (0, 1)
 
 @pytest.fixture(scope="module")
 def trained(host, tmp_path_factory):
-    """A host on which both trainers can be asked for; each trains its two folds when it is first needed."""
+    """A host on which both trainers can be asked for; each trains its two folds when it is first needed.
+
+    They are started together, as users with two devices do; the first by a new interpreter, with workers of its own.
+    """
     own = host.with_results(tmp_path_factory.mktemp("round_trip") / "nnUNet_results")
     done = {}
 
     def folds_of(trainer):
         if trainer not in done:
-            with ThreadPoolExecutor(len(FOLDS)) as both:  # started together, as users with two devices do
-                list(both.map(lambda fold: own.train(trainer, fold, "--npz"), FOLDS))
+            with ThreadPoolExecutor(len(FOLDS)) as both:
+                list(both.map(lambda fold: own.train(trainer, fold, "--npz", fresh=fold == 0), FOLDS))
             done[trainer] = own.model(trainer)
         return done[trainer]
 
@@ -38,15 +41,15 @@ def predicted(trained, tmp_path_factory):
     """The test images as LIFTED's two folds predict them, through nnU-Net's workers, with probabilities."""
     trained.folds_of(LIFTED)
     out = tmp_path_factory.mktemp("predicted")
-    predict(trained.host, out, "-npp", 1, "-nps", 1, "--save_probabilities")
+    predict(trained.host, out, "-npp", 1, "-nps", 1, "--save_probabilities", fresh=True)
     return out
 
 
-def predict(host, out, *flags, images=None, folds=FOLDS):
+def predict(host, out, *flags, images=None, folds=FOLDS, fresh=False):
     host.run(
         "nnUNetv2_predict", "-d", 901, "-c", "2d", "-tr", LIFTED, "-f", *folds,
         "-i", images or host.raw / host.dataset / "imagesTs", "-o", out,
-        "-device", "cpu", "--disable_progress_bar", *flags,
+        "-device", "cpu", "--disable_progress_bar", *flags, fresh=fresh,
     )  # fmt: skip
 
 
@@ -114,13 +117,13 @@ def test_prediction_without_workers_gives_the_same_files(trained, predicted, tmp
     assert label_files(tmp_path) == label_files(predicted)
 
 
-def score(host, out, *flags, trainer=LIFTED, **changes):
+def score(host, out, *flags, trainer=LIFTED, **options):
     """`nnunet_ext predict` on the test images; what it printed."""
     command = (
         "nnunet_ext", "predict", "-d", 901, "-c", "2d", "-tr", trainer, "-f", *FOLDS,
         "-i", host.raw / host.dataset / "imagesTs", "-o", out, "-device", "cpu", "--disable_progress_bar", *flags,
     )  # fmt: skip
-    return host.attempt(*command, **changes)
+    return host.attempt(*command, **options)
 
 
 def rows(file):
@@ -129,7 +132,8 @@ def rows(file):
 
 
 def test_our_command_predicts_the_same_files_and_scores_them(trained, predicted, tmp_path):
-    done = score(trained.host, tmp_path, "-npp", 2, "-nps", 1, "--min-quality", 1, "--pictures", nnUNet_extTrainer=None)
+    workers = ("-npp", 2, "-nps", 1)
+    done = score(trained.host, tmp_path, *workers, "--min-quality", 1, "--pictures", fresh=True, nnUNet_extTrainer=None)
     assert done.returncode == 0, done.stdout
     assert label_files(tmp_path) == label_files(predicted)
     found = rows(tmp_path / "quality.csv")
@@ -180,10 +184,11 @@ def test_validation_scores_its_cases(trained):
 
 def test_an_exported_model_predicts_the_same_files_elsewhere(trained, predicted, tmp_path):
     trained.host.run(
-        "nnUNetv2_export_model_to_zip", "-d", 901, "-c", "2d", "-tr", LIFTED, "-f", *FOLDS, "-o", tmp_path / "model.zip"
-    )
+        "nnUNetv2_export_model_to_zip", "-d", 901, "-c", "2d", "-tr", LIFTED, "-f", *FOLDS,
+        "-o", tmp_path / "model.zip", fresh=True,
+    )  # fmt: skip
     elsewhere = trained.host.with_results(tmp_path / "elsewhere")
-    elsewhere.run("nnUNetv2_install_pretrained_model_from_zip", tmp_path / "model.zip")
+    elsewhere.run("nnUNetv2_install_pretrained_model_from_zip", tmp_path / "model.zip", fresh=True)
     assert sorted(p.name for p in elsewhere.model(LIFTED).glob("fold_*")) == ["fold_0", "fold_1"]
     predict(elsewhere, tmp_path / "out", "-npp", 0, "-nps", 0)
     assert label_files(tmp_path / "out") == label_files(predicted)
@@ -222,8 +227,9 @@ def test_the_best_configuration_is_found_among_two_trainers(trained):
     for trainer in (LIFTED, COMPOSED):
         trained.folds_of(trainer)
     trained.host.run(
-        "nnUNetv2_find_best_configuration", 901, "-c", "2d", "-f", *FOLDS, "-tr", LIFTED, COMPOSED, "-np", 1
-    )
+        "nnUNetv2_find_best_configuration", 901, "-c", "2d", "-f", *FOLDS, "-tr", LIFTED, COMPOSED, "-np", 1,
+        fresh=True,
+    )  # fmt: skip
     results = trained.host.results / trained.host.dataset
     found = json.loads((results / "inference_information.json").read_text())
     scores = found["all_results"]

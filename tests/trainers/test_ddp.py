@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
+from warm import spawn
 
 BATCHES = (3, 1)  # images a step of rank 0 and 1: an image counts once, wherever it is
 
@@ -21,7 +21,7 @@ def test_two_processes_train_split_and_save(make_trainer, tmp_path, name):
     splits = Path(trainer.preprocessed_dataset_folder_base, "splits_final.json")
     assert not splits.exists()
     plans = trainer.plans_manager.plans
-    mp.spawn(rank_main, args=(str(tmp_path), name, plans, trainer.dataset_json), nprocs=2)
+    spawn(rank_main, (str(tmp_path), name, plans, trainer.dataset_json), 2)
     results = [json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
     assert len(json.loads(splits.read_text())) == 5
     assert results[0]["val"] == results[1]["val"]
@@ -73,8 +73,8 @@ def rank_main(rank, folder, name, plans, dataset_json):
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):
     """A lifted network on two halves of a batch, and on the whole batch in one process."""
-    mp.spawn(gradient_main, args=(str(tmp_path), 2), nprocs=2)
-    mp.spawn(gradient_main, args=(str(tmp_path), 1), nprocs=1)
+    spawn(gradient_main, (str(tmp_path), 2), 2)
+    spawn(gradient_main, (str(tmp_path), 1), 1)
     one, *two = [torch.load(tmp_path / f"{n}_{rank}.pt") for n, rank in ((1, 0), (2, 0), (2, 1))]
     assert one
     for found in two:

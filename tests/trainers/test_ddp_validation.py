@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
+from warm import spawn
 
 from nnunet_ext.inference.predictor import listening
 from nnunet_ext.inference.report import QualityReport
@@ -24,7 +24,7 @@ def test_two_processes_give_each_case_the_score_that_one_gives(make_trainer, tmp
     folder = Path(trainer.output_folder, "validation")
     folder.mkdir(parents=True)
     (folder / "quality_rank7.csv").write_text("of an interrupted validation")
-    mp.spawn(rank_main, args=(str(tmp_path), trainer.plans_manager.plans, trainer.dataset_json), nprocs=2)
+    spawn(rank_main, (str(tmp_path), trainer.plans_manager.plans, trainer.dataset_json), 2)
     distributed = rows(folder / "quality.csv")
     assert list(folder.glob("quality_rank*")) == []
     assert len(json.loads((folder / "summary.json").read_text())["metric_per_case"]) == 3
