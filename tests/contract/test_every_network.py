@@ -80,7 +80,7 @@ def settled(network, patch):
     return network.eval()
 
 
-# tracing these takes a minute; others of their kind are compiled in any case: SLUNet_5L1Res and the 2D networks of every
+# tracing these takes a minute; others of their kind are compiled in any case: SLUNet_5L1Res and 2D networks of every
 # size, a lifted M2S, and MSNets on a small backbone in tests/architectures/test_msnet.py
 SLOW_TO_COMPILE = (
     *(f"nnUNetTrainerSLUNet{size}" for size in ("", "_5L2Res", "_8L1Res", "_8L2Res")),
