@@ -17,12 +17,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from nnunet_ext import weights
+
 DISCOVERY = "nnUNet_extTrainer"
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 NNUNET = ((2, 8), (2, 9))  # at least, below
 LEAST_PYTHON = (3, 10)
 LEAST_FREE_GB = 5.0
 SAMPLE_TRAINER = "nnUNetTrainerSLUNet_5L1Res"
+PRETRAINED = ("vgg16", "res2net50d")
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,23 @@ def check_workers() -> Check:
     return Check(name, "ok", "not set" if value is None else value)
 
 
+def check_weights() -> Check:
+    """Check the folder of pretrained weights: which of the files that our trainers look for are in it."""
+    value = os.environ.get(weights.FOLDER)
+    if not value:
+        return Check(weights.FOLDER, "ok", "not set: pretrained weights are downloaded when a trainer needs them")
+    try:
+        found = {model: weights.local_file(model) for model in PRETRAINED}
+    except weights.WeightsError as error:
+        return Check(weights.FOLDER, "error", f"{value}", str(error))
+    there = ", ".join(path.name for path in found.values() if path is not None) or "none"
+    missing = ", ".join(model for model, path in found.items() if path is None)
+    if missing:
+        remedy = f"Nothing to do if this machine is connected: {missing} will be downloaded where a trainer needs it."
+        return Check(weights.FOLDER, "warning", f"{value}: {there}; no file of {missing}", remedy)
+    return Check(weights.FOLDER, "ok", f"{value}: {there}")
+
+
 def examine() -> Iterator[Check]:
     """Run all checks, in the order in which a newcomer would mend them."""
     yield check_python()
@@ -174,3 +194,4 @@ def examine() -> Iterator[Check]:
     yield check_workers()
     yield check_discovery()
     yield check_lookup()
+    yield check_weights()

@@ -316,3 +316,26 @@ def test_a_worker_count_that_breaks_planning_is_named(monkeypatch):
 def test_old_python_is_named(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 9, 0, "final", 0))
     assert environment.check_python().status == "error"
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "said"),
+    [
+        (None, "ok", "not set"),
+        ((), "warning", "no file of vgg16, res2net50d"),
+        (("vgg16-397923af.pth", "vgg16_bn.pth"), "warning", "vgg16-397923af.pth; no file of res2net50d"),
+        (("vgg16.pth", "res2net50d.safetensors"), "ok", "vgg16.pth, res2net50d.safetensors"),
+        (("vgg16.pth", "vgg16-397923af.pth"), "error", "several files of vgg16"),
+    ],
+)
+def test_doctor_tells_which_pretrained_weights_are_there(monkeypatch, tmp_path, files, status, said):
+    from nnunet_ext.environment import check_weights
+
+    monkeypatch.delenv("nnUNet_ext_weights", raising=False)
+    if files is not None:
+        monkeypatch.setenv("nnUNet_ext_weights", str(tmp_path))
+    for name in files or ():
+        (tmp_path / name).touch()
+    check = check_weights()
+    assert check.status == status
+    assert said in f"{check.found} {check.remedy}"

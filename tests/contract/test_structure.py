@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "trainers": {"architectures", "losses", "machine", "inference", "weights"},
     "dataset_conversion": set(),
     "evaluation": set(),
-    "environment": set(),
+    "environment": {"weights"},
     "run": {"architectures", "trainers", "inference", "dataset_conversion", "evaluation", "environment", "machine"},
     "cli": {"architectures", "trainers", "inference", "dataset_conversion", "evaluation", "environment", "run"},
     "_nnunet_plugin": {"trainers"},

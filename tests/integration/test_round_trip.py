@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 LIFTED = "nnUNetTrainerSLUNet_5L1Res_2epochs_2iters"
-COMPOSED = "nnUNetTrainerExt_Plain_UNet_2epochs_2iters"
+COMPOSED = "nnUNetTrainerM2SNet_2epochs_2iters"  # with LossNet, whose weights only trainings are given
 FOLDS = (0, 1)
 
 
@@ -24,12 +25,17 @@ def trained(host, tmp_path_factory):
     They are started together, as users with two devices do; the first by a new interpreter, with workers of its own.
     """
     own = host.with_results(tmp_path_factory.mktemp("round_trip") / "nnUNet_results")
-    done = {}
+    weights, done = tmp_path_factory.mktemp("weights"), {}
+    features = torchvision.models.vgg16().features[:23]
+    torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, weights / "vgg16.pth")
+
+    def train(trainer, fold):
+        own.train(trainer, fold, "--npz", fresh=fold == 0, nnUNet_ext_weights=str(weights))
 
     def folds_of(trainer):
         if trainer not in done:
             with ThreadPoolExecutor(len(FOLDS)) as both:
-                list(both.map(lambda fold: own.train(trainer, fold, "--npz", fresh=fold == 0), FOLDS))
+                list(both.map(lambda fold: train(trainer, fold), FOLDS))
             done[trainer] = own.model(trainer)
         return done[trainer]
 

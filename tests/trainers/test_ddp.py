@@ -13,10 +13,8 @@ from warm import spawn
 BATCHES = (3, 1)  # images a step of rank 0 and 1: an image counts once, wherever it is
 
 
-@pytest.mark.parametrize(
-    "name", ["nnUNetTrainerSLUNet_5L1Res_2epochs_2iters", "nnUNetTrainerExt_Plain_UNet_2epochs_2iters"]
-)
-def test_two_processes_train_split_and_save(make_trainer, tmp_path, name):
+@pytest.mark.parametrize("name", ["nnUNetTrainerSLUNet_5L1Res_2epochs_2iters", "nnUNetTrainerM2SNet_2epochs_2iters"])
+def test_two_processes_train_split_and_save(make_trainer, vgg_weights, tmp_path, name):
     trainer = make_trainer(name, batch_dice=False)  # nnU-Net gathers batch Dice only over equal batches
     splits = Path(trainer.preprocessed_dataset_folder_base, "splits_final.json")
     assert not splits.exists()
