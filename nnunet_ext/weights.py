@@ -67,7 +67,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}: {error}).") from error
+        raise WeightsError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Give a file of tensors by name, as "
+            "torch.save(model.state_dict(), FILE) or safetensors write it."
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
@@ -92,6 +95,16 @@ def fetch(model: str, source: str, download: Callable[[], T], instead: str) -> T
     except Exception as error:
         raise WeightsError(
             f"The pretrained weights of {model} could not be fetched from {source} ({type(error).__name__}: {error}). "
-            f"Put them into a folder as {model}.pth or {model}.safetensors and type: export {FOLDER}=/that/folder   "
-            f"Or train without them: {instead}"
+            f"{_searched(model)}Put them into a folder as {model}.pth or {model}.safetensors and type: "
+            f"export {FOLDER}=/that/folder   Or train without them: {instead}"
         ) from error
+
+
+def _searched(model: str) -> str:
+    """Say what the user's folder holds, if there is one."""
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return ""
+    names = sorted(p.name for p in Path(folder).iterdir())
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"{FOLDER}={folder} has no file {model}.pth, {model}-*.pth or the like; it holds: {shown or 'nothing'}. "

@@ -104,6 +104,9 @@ class ComposedSpec(NetworkSpec):
         decoder: `(topology, in_channels, strides, deep_supervision) -> module` with `out_channels` and
             `deep_supervision`.
         head: `(dims, in_channels, out_channels) -> module`.
+
+    A part that cannot be built for every plan has a static method `check_topology(topology)`, which raises
+    `UnsupportedPlanError` before work starts.
     """
 
     encoder: Callable[[Topology, int], nn.Module] = plan_encoder
@@ -113,6 +116,10 @@ class ComposedSpec(NetworkSpec):
     def check(self, topology: Topology) -> None:  # noqa: D102
         super().check(topology)
         topology.require_fitting_patch()
+        for part in (self.encoder, self.decoder, self.head):
+            check = getattr(part.func if isinstance(part, partial) else part, "check_topology", None)
+            if check is not None:
+                check(topology)
 
     def build(  # noqa: D102
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool

@@ -93,7 +93,7 @@ def _info_all(as_json: bool) -> int:
         return 0
     print("Trainers (nnUNetv2_train DATASET 2d FOLD -tr NAME):")
     for name, about in naming.PRESETS.items():
-        print(f"  {name:32} {about}")
+        print(f"  {name:41} {about}")
     slots = [s for s in naming.SLOTS if any(p.slot == s for p in naming.PARTS)]
     print(f"\nCompositions: {naming.COMPOSITION}_<parts>, in the order {', '.join(slots)}; each is optional:")
     for part in naming.PARTS:

@@ -21,12 +21,13 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
+from nnunet_ext.architectures.network import NetworkSpec
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
-from nnunet_ext.losses.added import AddedLoss
 from nnunet_ext.trainers import checkpoints, manifest, multi_scale
 from nnunet_ext.trainers.recipe import Recipe, encoder_and_rest
+from nnunet_ext.trainers.training_loss import CheckedLoss, TrainingLoss, finest_scale
 
 
 def topology_of(configuration: ConfigurationManager) -> Topology:
@@ -36,63 +37,6 @@ def topology_of(configuration: ConfigurationManager) -> Topology:
         "arch_kwargs": configuration.network_arch_init_kwargs,
     }
     return Topology.from_plan(architecture, configuration.patch_size, configuration.normalization_schemes)
-
-
-class CheckedLoss(nn.Module):
-    """A loss of logits that checks their shapes at its first call.
-
-    nnU-Net itself cuts surplus outputs off silently and broadcasts a missing channel.
-
-    Args:
-        loss: `(logits, target) -> scalar`, tensors or lists of scales.
-        n_heads: K, the channels that logits must have.
-    """
-
-    def __init__(self, loss: nn.Module, n_heads: int) -> None:
-        super().__init__()
-        self.loss, self.n_heads = loss, n_heads
-        self._checked = False
-
-    def forward(self, output: Tensor | list[Tensor], target: Any) -> Tensor:
-        """Return the scalar loss.
-
-        Raises:
-            ValueError: if outputs and targets differ in number or size, or the outputs' channels are not K.
-        """
-        if not self._checked:
-            self._check(output, target)
-        return self.loss(output, target)
-
-    def _check(self, output: Any, target: Any) -> None:
-        outputs, targets = ([v] if isinstance(v, Tensor) else list(v) for v in (output, target))
-        sizes = [tuple(o.shape[2:]) for o in outputs], [tuple(t.shape[2:]) for t in targets]
-        if sizes[0] != sizes[1] or any(o.shape[1] != self.n_heads for o in outputs):
-            raise ValueError(
-                f"the network's outputs {[tuple(o.shape) for o in outputs]} do not fit the targets "
-                f"{[tuple(t.shape) for t in targets]} with {self.n_heads} classes or regions"
-            )
-        self._checked = True
-
-
-class TrainingLoss(nn.Module):
-    """Sends `TrainingOutput`s to the method's loss and plain logits to nnU-Net's.
-
-    Args:
-        plain: nnU-Net's (or the recipe's) loss of logits, used in validation and by methods without extra outputs.
-        method: `(logits, target, **extra) -> scalar`, or None.
-    """
-
-    def __init__(self, plain: nn.Module, method: nn.Module | None) -> None:
-        super().__init__()
-        self.plain, self.method = plain, method
-
-    def forward(self, output: Tensor | list[Tensor] | TrainingOutput, target: Any) -> Tensor:
-        """Return the scalar loss."""
-        if not isinstance(output, TrainingOutput):
-            return self.plain(output, target)
-        if self.method is None:
-            raise TypeError("the network returned a TrainingOutput, but the trainer builds no method loss for it")
-        return self.method(output.logits, target, **output.extra)
 
 
 class nnUNetTrainerExt(nnUNetTrainer):
@@ -111,7 +55,6 @@ class nnUNetTrainerExt(nnUNetTrainer):
     recipe: ClassVar[Recipe] = Recipe()
     paper_recipe: ClassVar[Recipe | None] = None
     continues = False
-    _added: AddedLoss | None = None
 
     def __init__(
         self,
@@ -211,8 +154,10 @@ class nnUNetTrainerExt(nnUNetTrainer):
     @property
     def unwrapped_network(self) -> nn.Module:
         """The network itself, without DistributedDataParallel and torch.compile around it."""
-        network = self.network.module if self.is_ddp else self.network
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
+        network = self.network
+        for wrapper, inside in ((DistributedDataParallel, "module"), (OptimizedModule, "_orig_mod")):
+            network = getattr(network, inside) if isinstance(network, wrapper) else network
+        return network
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Flip `network.decoder.deep_supervision` where there is one; nnU-Net calls it with True in any case."""
@@ -249,10 +194,19 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if self.recipe.loss is not None:
             single = self.recipe.loss(self)
             plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
-        if self.recipe.added_loss is not None:  # when validating a finished training, what it needs is not asked for
-            plain = self._added = AddedLoss(plain, None if self.continues else self.recipe.added_loss(self))
         checked = CheckedLoss(plain, self.label_manager.num_segmentation_heads)
-        return TrainingLoss(checked, self._build_method_loss(checked))
+        loss = TrainingLoss(checked, self._build_method_loss(checked), self._finest_logits)
+        if not self.continues:  # when validating a finished training, what the added loss needs is not asked for
+            self._add_loss(loss)
+        return loss
+
+    def _add_loss(self, loss: TrainingLoss) -> None:
+        if self.recipe.added_loss is not None and loss.added is None:
+            loss.added = self.recipe.added_loss(self)
+
+    def _finest_logits(self, logits: Tensor | list[Tensor]) -> Tensor:
+        """Return what the added loss sees of the logits of this method's `TrainingOutput`s."""
+        return finest_scale(logits)
 
     def _build_method_loss(self, plain: nn.Module) -> nn.Module | None:
         """Return the loss of this method's `TrainingOutput`s; None if its network returns none.
@@ -310,7 +264,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
             return super().train_step(batch)
         topology = topology_of(self.configuration_manager)
         batch = multi_scale.on_device(batch, self.device)
-        results = {}
+        results, size = {}, topology.patch_size
         try:
             sizes = multi_scale.training_sizes(self.spec, topology, self.recipe.scales)
             for size in [random.choice(sizes)] if self.recipe.one_scale_a_batch else sizes:
@@ -318,7 +272,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
                 results[size] = super().train_step(multi_scale.resize_batch(batch, size))
         finally:
             self._at_own_scale(True)
-        return results.get(topology.patch_size) or results.popitem()[1]
+        return results.get(topology.patch_size, results[size])
 
     def _at_own_scale(self, own: bool) -> None:
         """Note whether the batches that come have the plan's own patch size."""
@@ -331,10 +285,9 @@ class nnUNetTrainerExt(nnUNetTrainer):
         A training that starts anew in the folder of an earlier one sets the earlier one's checkpoints aside: killed
         before its first own checkpoint, it would otherwise be continued from them.
         """
+        if self.was_initialized and self.current_epoch < self.num_epochs:
+            self._add_loss(self.loss)  # of a training that goes on
         super().on_train_start()
-        build, goes_on = self.recipe.added_loss, self.current_epoch < self.num_epochs
-        if build is not None and self._added is not None and self._added.added is None and goes_on:
-            self._added.added = build(self)
         if self.local_rank == 0:
             checkpoints.remove_leftovers(self.output_folder)
             if self.current_epoch == 0 and not self.disable_checkpointing:

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from nnunet_ext.architectures.published.msnet import MSNetSpec
-from nnunet_ext.architectures.published.msnet_weights import convert_checkpoint
+from nnunet_ext.architectures.published.msnet_weights import DENSE, MSNET, convert_checkpoint
 from nnunet_ext.trainers import checkpoints
-from nnunet_ext.trainers.naming import PRESETS, resolve
-from nnunet_ext.trainers.suffixes import with_option
+from nnunet_ext.trainers.naming import resolve
+from nnunet_ext.trainers.suffixes import typed_otherwise
 from nnunet_ext.weights import WeightsError
 
 
@@ -32,12 +32,12 @@ def import_weights(source: Path, trainer_name: str, target: Path) -> str:
     """
     trainer = resolve(trainer_name)
     if not isinstance(trainer.spec, MSNetSpec):  # type: ignore[attr-defined]
-        possible = ", ".join(name for name in PRESETS if isinstance(resolve(name).spec, MSNetSpec))  # type: ignore[attr-defined]
+        possible = f"{DENSE} (M2SNet), {MSNET}"
         raise WeightsError(f"-tr {trainer_name}: its network was not published as a checkpoint. Choose of: {possible}")
     if target.exists():
         raise WeightsError(f"{target} exists. Choose another name, or remove it if it is not needed.")
     converted = convert_checkpoint(source, trainer.spec)  # type: ignore[attr-defined]
     target.parent.mkdir(parents=True, exist_ok=True)
     checkpoints.write_atomically(target, lambda temporary: torch.save(converted, temporary))
-    begin = trainer_name if not trainer.pretrained else with_option(trainer_name, "scratch")  # type: ignore[attr-defined]
-    return f"nnUNetv2_train DATASET 2d FOLD -tr {begin} -pretrained_weights {target}"
+    begin = typed_otherwise(trainer, add="scratch") if trainer.pretrained else f"-tr {trainer_name}"  # type: ignore[attr-defined]
+    return f"nnUNetv2_train DATASET 2d FOLD {begin} -pretrained_weights {target}"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nnunet_ext.losses.lossnet import LossNet, LossNetLoss, vgg16_features
 from nnunet_ext.losses.structure import StructureLoss
-from nnunet_ext.trainers.suffixes import with_option, without_option
+from nnunet_ext.trainers.suffixes import typed_otherwise
 
 LOSSNET_WEIGHT = 0.1  # of the authors' train.py; equation (4) of the paper has none
 
@@ -54,11 +54,12 @@ def lossnet_at_224(trainer: Any) -> nn.Module:
 
 def _lossnet(trainer: Any, size: int | Literal["shrink"]) -> nn.Module:
     """Build it beside the network: not in its state dict, the optimiser or DistributedDataParallel."""
-    name = type(trainer).__name__
-    instead = without_option(name, "LossNet") or with_option(name, "noLossNet")
+    instead = typed_otherwise(type(trainer), add="noLossNet", drop="LossNet")
+    if trainer.continues:
+        instead = f"this training was begun with them; begin another one with {instead}"
     if trainer.is_ddp and trainer.local_rank != 0:
         dist.barrier()  # the first process downloads
-    features = vgg16_features(f"-tr {instead}")
+    features = vgg16_features(instead)
     if trainer.is_ddp and trainer.local_rank == 0:
         dist.barrier()
     labels, spacing = trainer.label_manager, trainer.configuration_manager.spacing

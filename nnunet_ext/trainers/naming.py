@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from nnunet_ext.trainers.suffixes import ORDER, SUFFIX_WORD, ParsedName, TrainerNameError, attributes_of, parse
+from nnunet_ext.trainers.suffixes import OPTIONS, ORDER, SUFFIX_WORD, ParsedName, TrainerNameError, attributes_of, parse
 
 STOCK = "nnUNetTrainer"
 COMPOSITION = "nnUNetTrainerExt"
@@ -198,6 +198,11 @@ def suggestions(name: str) -> str:
     lowered = {p.lower(): p for p in PRESETS} | {p.lower().removeprefix(STOCK.lower()): p for p in PRESETS}
     near = difflib.get_close_matches(base.lower(), list(lowered), 1, 0.6)
     hint = f"Did you mean {lowered[near[0]]}{words}? " if near else ""
+    stem, _, last = base.rpartition("_")
+    option = difflib.get_close_matches(last.lower(), [o.lower() for o in OPTIONS], 1, 0.75)
+    if option and stem in (*PRESETS, STOCK):
+        option = [o for o in OPTIONS if o.lower() == option[0]]
+        hint = f"Did you mean {stem}_{option[0]}{words}? "
     if base == COMPOSITION:
         hint = f"Name its parts, e.g. {COMPOSITION}_{'_'.join(p.name for p in PARTS[:2])}{words}. "
     listed = ", ".join(PRESETS)

@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from nnunet_ext.architectures.encoders.pretrained import TimmEncoder, load_pretrained
 from nnunet_ext.trainers.base import nnUNetTrainerExt
-from nnunet_ext.trainers.suffixes import with_option
+from nnunet_ext.trainers.suffixes import typed_otherwise
 
 
 class PretrainedEncoderTrainer(nnUNetTrainerExt):
@@ -22,7 +22,7 @@ class PretrainedEncoderTrainer(nnUNetTrainerExt):
     """
 
     pretrained: ClassVar[bool] = True
-    _came_from = "none (from scratch)"
+    _came_from = "no ImageNet weights; the command tells whether -pretrained_weights were given"
 
     def initialize(self) -> None:
         """Initialise as nnU-Net does, then load the encoder's weights, unless a checkpoint is about to be loaded.
@@ -48,7 +48,7 @@ class PretrainedEncoderTrainer(nnUNetTrainerExt):
         """Load in the first process, then in the others, which find what it has downloaded."""
         encoder = self.unwrapped_network.encoder
         assert isinstance(encoder, TimmEncoder)
-        instead = f"-tr {with_option(type(self).__name__, 'scratch')}"
+        instead = typed_otherwise(type(self), add="scratch")
         if not self.is_ddp:
             return load_pretrained(encoder, instead)
         if self.local_rank == 0:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 import torch.distributed as dist
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813  (the module)
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from nnunet_ext.architectures.lifting.slice_selection import SliceSelection
@@ -82,6 +82,10 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
 
     def _build_method_loss(self, plain: nn.Module) -> nn.Module:
         return SlicewiseLoss(plain)
+
+    def _finest_logits(self, logits: Any) -> Tensor:
+        """Draw one slice: on average, its loss is the mean over slices. Slices are not judged by it."""
+        return logits[:, :, int(torch.randint(logits.shape[2], ()))]
 
     def _at_own_scale(self, own: bool) -> None:
         """Slices are judged at the plan's own patch size only."""

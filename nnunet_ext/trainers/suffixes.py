@@ -84,18 +84,22 @@ def parse(name: str) -> ParsedName:
     return parsed
 
 
-def with_option(name: str, option: str) -> str:
-    """Return a trainer's name with an option more, at its place."""
-    parsed = parse(name)
-    return replace(parsed, options=(*parsed.options, option)).canonical
+def typed_otherwise(trainer: type, *, add: str = "", drop: str = "") -> str:
+    """Say how a trainer is typed with one option more or less.
 
-
-def without_option(name: str, option: str) -> str | None:
-    """Return a trainer's name without an option; None if it has not got it."""
-    parsed = parse(name)
-    if option not in parsed.options:
-        return None
-    return replace(parsed, options=tuple(o for o in parsed.options if o != option)).canonical
+    Args:
+        trainer: a class of ours, or one that a user derived from it, whose name takes no suffixes.
+        add: option to add, unless there is one to drop.
+        drop: option to leave out, if the name has it.
+    """
+    if not trainer.__module__.startswith("nnunet_ext."):
+        setting = "pretrained = False" if add == "scratch" else "recipe = replace(recipe, added_loss=None)"
+        return f"in the class {trainer.__name__} of {trainer.__module__}, set {setting}"
+    parsed = parse(trainer.__name__)
+    options = tuple(o for o in parsed.options if o != drop)
+    if options == parsed.options:
+        options = (*options, add)
+    return f"-tr {replace(parsed, options=options).canonical}"
 
 
 def attributes_of(base: Any, parsed: ParsedName) -> dict[str, Any]:
@@ -119,6 +123,7 @@ def attributes_of(base: Any, parsed: ParsedName) -> dict[str, Any]:
             if not getattr(base, "pretrained", False):
                 raise _meaningless(parsed, "has no pretrained weights, so _scratch", option)
             changed["pretrained"] = False
+            recipe = replace(recipe, encoder_lr_factor=None)
         else:
             recipe = _LOSSES[option](recipe, parsed)
     if parsed.epochs is not None:
@@ -143,7 +148,9 @@ def _meaningless(parsed: ParsedName, why: str, option: str | None = None, paper:
 def _structure_loss(recipe: Any, parsed: ParsedName) -> Any:
     losses = importlib.import_module("nnunet_ext.trainers.method_losses")
     if recipe.loss is losses.structure_loss:
-        raise _meaningless(parsed, "is trained with the structure loss already, so _StructureLoss", "StructureLoss")
+        which = "with _paper is" if parsed.paper else "is"
+        why = f"{which} trained with the structure loss already, so _StructureLoss"
+        raise _meaningless(parsed, why, "StructureLoss")
     return replace(recipe, loss=losses.structure_loss)
 
 

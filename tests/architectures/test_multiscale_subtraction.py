@@ -251,7 +251,7 @@ def test_decoder_is_the_equations():
     def up(a):
         return F.interpolate(a, scale_factor=2, mode="bilinear", align_corners=False)
 
-    a1, a2, a3 = (block(x) for block, x in zip(decoder.reduce, (x1, x2, x3), strict=True))
+    a1, a2, a3 = (block(x) for block, x in zip(decoder.reductions, (x1, x2, x3), strict=True))
     b1, b2 = msu(a2, a1, decoder.units[0][0]), msu(a3, a2, decoder.units[0][1])
     c1 = msu(b2, b1, decoder.units[1][0])
     e1, e2, e3 = (block(s) for block, s in zip(decoder.aggregate, (a1 + b1 + c1, a2 + b2, a3), strict=True))

@@ -42,7 +42,7 @@ def test_the_written_file_begins_a_training_with_the_authors_network(small, tmp_
     [
         (True, "nnUNetTrainerM2SNet_Res2Net50", f"Type: -tr {DENSE}"),
         (False, DENSE, "Type: -tr nnUNetTrainerMSNet_Res2Net50"),
-        (False, "nnUNetTrainerM2SNet", "Choose of: nnUNetTrainerMSNet_Res2Net50, nnUNetTrainerM2SNet_Res2Net50"),
+        (False, "nnUNetTrainerM2SNet", f"Choose of: {DENSE} (M2SNet), nnUNetTrainerMSNet_Res2Net50"),
         (False, "nnUNetTrainerM2SNett", "Did you mean nnUNetTrainerM2SNet?"),
     ],
 )

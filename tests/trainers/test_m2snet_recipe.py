@@ -73,6 +73,27 @@ def test_two_learning_rates_reach_the_optimiser(make_trainer, monkeypatch):
     assert {id(p) for p in encoder["params"]} == {id(p) for p in trainer.network.encoder.parameters()}
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_groups_are_built_before_the_network_is_wrapped_for_several_gpus(make_trainer, monkeypatch, compiled):
+    """NnU-Net compiles the network, asks for the optimiser, and only then wraps the network."""
+    cls = resolve(f"{NAME}_paper")
+    monkeypatch.setattr(cls, "recipe", replace(cls.recipe, encoder_lr_factor=0.1))
+    trainer = make_trainer(f"{NAME}_paper", patch_size=[64, 64])
+    trainer.initialize()
+    network = trainer.network
+    trainer.is_ddp = True
+    if compiled:
+        trainer.network = torch.compile(network, backend="eager")
+    assert trainer.unwrapped_network is network
+    optimizer, _ = trainer.configure_optimizers()
+    assert len(optimizer.param_groups) == 2
+
+
+def test_without_pretrained_weights_there_is_one_learning_rate():
+    assert resolve("nnUNetTrainerM2SNet_Res2Net50_paper").recipe.encoder_lr_factor == 0.1
+    assert resolve("nnUNetTrainerM2SNet_Res2Net50_scratch_paper").recipe.encoder_lr_factor is None
+
+
 def test_each_batch_has_one_of_the_papers_sizes(make_trainer, monkeypatch):
     trainer = make_trainer(f"{NAME}_1epochs_2iters_paper", patch_size=[176, 176])
     trainer.initialize()

@@ -1,18 +1,20 @@
 """LossNet and the structure loss in trainings: every kind of target, where LossNet's network is and where it is not."""
 
+import re
 import urllib.error
 
 import numpy as np
 import pytest
 import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from torch import nn
 from torchvision.models import VGG16_Weights
 from trainers.conftest import LABELS
 
-from nnunet_ext.losses.added import AddedLoss
+from nnunet_ext.architectures.network import TrainingOutput
+from nnunet_ext.architectures.topology import UnsupportedPlanError
 from nnunet_ext.losses.lossnet import LossNet
 from nnunet_ext.losses.structure import StructureLoss
+from nnunet_ext.trainers.naming import resolve
 from nnunet_ext.weights import FOLDER, WeightsError
 
 NAME = "nnUNetTrainerM2SNet"
@@ -57,13 +59,11 @@ def test_trains_on_volumes(make_trainer, vgg_weights, options, plan):
 def test_lossnet_is_a_tenth_of_itself_at_the_finest_scale(make_trainer, vgg_weights):
     trainer = make_trainer(NAME, "labels")
     trainer.initialize()
-    added = trainer.loss.plain.loss
-    assert isinstance(added, AddedLoss)
-    assert isinstance(added.base, DeepSupervisionWrapper)
+    plain, lossnet = trainer.loss.plain, trainer.loss.added.loss
+    assert isinstance(plain.loss, DeepSupervisionWrapper)
     outputs = [torch.randn(2, 3, s, s, requires_grad=True) for s in (32, 16)]
     targets = [torch.randint(0, 3, (2, 1, s, s)).float() for s in (32, 16)]
-    lossnet = added.added.loss
-    expected = added.base(outputs, targets) + 0.1 * lossnet(outputs[0], targets[0])
+    expected = plain(outputs, targets) + 0.1 * lossnet(outputs[0], targets[0])
     assert torch.allclose(trainer.loss(outputs, targets), expected)
     assert lossnet(outputs[0], targets[0]) > 0
 
@@ -134,8 +134,56 @@ def test_structure_loss_knows_the_patch(make_trainer):
     assert list(loss.patch_size) == [8, 16, 16]
 
 
-def test_added_loss_takes_the_finest_of_a_list_and_single_tensors():
-    loss = AddedLoss(lambda o, t: sum(map(torch.sum, o)) if isinstance(o, list) else o.sum(), nn.L1Loss())
-    fine, coarse = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2)
-    assert loss([fine, coarse], [fine * 3, coarse]) == 16 + 4 + 2
-    assert loss(fine, fine * 3) == 16 + 2
+def test_a_lifted_network_has_lossnet_of_one_slice_which_does_not_judge_slices(make_trainer, vgg_weights):
+    trainer = make_trainer("nnUNetTrainerExt_SL16_LossNet", "labels")
+    trainer.initialize()
+    seen = []
+    trainer.loss.added.loss.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    slices, target = torch.randn(2, 3, 16, 32, 32), torch.randint(0, 3, (2, 1, 32, 32)).float()
+    loss = trainer.loss(TrainingOutput(slices, {}), target)
+    (one,) = seen
+    assert any(torch.equal(one, slices[:, :, d]) for d in range(16))
+    recorded = trainer.loss.method.statistics()
+    assert loss > recorded[:-1].sum() / recorded[-1] / 16
+    trainer.loss.added = None
+    trainer.loss.method.reset()
+    trainer.loss(TrainingOutput(slices, {}), target)
+    assert torch.equal(trainer.loss.method.statistics(), recorded)
+
+
+def test_a_users_own_class_trains_with_any_name_and_is_told_what_to_set(make_trainer, vgg_weights, monkeypatch):
+    parent = resolve(NAME)
+    own = type("MyNet_2epochs_small", (parent,), {"__module__": "mine"})
+    trainer = construct_class(own, make_trainer(NAME))
+    trainer.initialize()
+    assert trainer.loss.added is not None
+    monkeypatch.delenv(FOLDER)
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda *_, **__: 1 / 0)
+    said = "in the class MyNet_2epochs_small of mine, set recipe = replace(recipe, added_loss=None)"
+    with pytest.raises(WeightsError, match=re.escape(said)):
+        construct_class(own, make_trainer(NAME)).initialize()
+
+
+def construct_class(cls, like):
+    """A trainer of a class that has no name of ours, on the data of another."""
+    return cls(
+        plans={**like.plans_manager.plans, "continue_training": False},
+        configuration=like.configuration_name,
+        fold=0,
+        dataset_json=like.dataset_json,
+        device=torch.device("cpu"),
+    )
+
+
+def test_a_plan_of_one_stage_is_refused_before_a_folder_is_made(make_trainer, nnunet_folders):
+    with pytest.raises(UnsupportedPlanError, match=rf"{NAME} cannot be built.*1 stage.*-tr nnUNetTrainer\."):
+        make_trainer(NAME, n_stages=1)
+    assert not list((nnunet_folders / "nnUNet_results").iterdir())
+
+
+def test_a_folder_that_lacks_the_file_is_said_to_have_been_searched(make_trainer, unreachable, monkeypatch, tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "vgg-16.pth").touch()
+    monkeypatch.setenv(FOLDER, str(tmp_path / "weights"))
+    with pytest.raises(WeightsError, match=r"has no file vgg16\.pth, .*it holds: vgg-16\.pth\. "):
+        make_trainer(NAME).initialize()

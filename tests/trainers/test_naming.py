@@ -99,9 +99,11 @@ def test_paper_recipe_and_budget_combine():
         ),
         ("nnUNetTrainerM2SNet_3epochs_noLossNet", "Type: -tr nnUNetTrainerM2SNet_noLossNet_3epochs"),
         ("nnUNetTrainerM2SNet_StructureLoss_StructureLoss", "each once"),
-        ("nnUNetTrainerM2SNet_StructureLoss_paper", "the structure loss already, so _StructureLoss means nothing"),
+        ("nnUNetTrainerM2SNet_StructureLoss_paper", "M2SNet with _paper is trained with the structure loss already"),
         ("nnUNetTrainerM2SNet_scratch", "has no pretrained weights, so _scratch means nothing"),
-        ("nnUNetTrainerM2SNet_nolossnet", "Did you mean nnUNetTrainerM2SNet"),
+        ("nnUNetTrainerM2SNet_nolossnet", "Did you mean nnUNetTrainerM2SNet_noLossNet?"),
+        ("nnUNetTrainer_NoLossNet_3epochs", "Did you mean nnUNetTrainer_noLossNet_3epochs?"),
+        ("nnUNetTrainerM2SNet_structurloss", "Did you mean nnUNetTrainerM2SNet_StructureLoss?"),
     ],
 )
 def test_wrong_names_are_told_what_to_type(name, message):

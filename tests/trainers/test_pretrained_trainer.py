@@ -8,6 +8,7 @@ import timm
 import torch
 import torch.distributed as dist
 from nnunetv2.run.run_training import maybe_load_checkpoint
+from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_ext.architectures.published.msnet import MSNetSpec
 from nnunet_ext.trainers import naming, pretrained
@@ -122,7 +123,7 @@ def test_validation_and_prediction_load_nothing(make, weights, monkeypatch):
 def test_from_scratch_nothing_is_loaded_and_the_record_says_so(make, no_weights):
     trainer = make(SCRATCH)
     trainer.on_train_start()
-    assert manifest(trainer)["method"] == {"pretrained": "none (from scratch)"}
+    assert manifest(trainer)["method"]["pretrained"].startswith("no ImageNet weights")
 
 
 def test_weights_that_cannot_be_had_stop_the_training_and_name_the_trainer_without(make, monkeypatch):
@@ -148,7 +149,8 @@ def test_the_first_process_downloads_before_the_others(make, monkeypatch, rank):
     )
     monkeypatch.setattr(pretrained, "load_pretrained", lambda *_: events.append("load") or "somewhere")
     monkeypatch.setattr(dist, "barrier", lambda: events.append("barrier"))
-    wrapped = torch.nn.Module()
+    wrapped = DistributedDataParallel.__new__(DistributedDataParallel)  # without a group of processes
+    torch.nn.Module.__init__(wrapped)
     wrapped.module = trainer.network
     trainer.network, trainer.is_ddp, trainer.local_rank = wrapped, True, rank
     assert trainer._load_encoder() == "somewhere"

@@ -14,10 +14,11 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.trainers.base import CheckedLoss, nnUNetTrainerExt
+from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.checkpoints import CheckpointError
 from nnunet_ext.trainers.naming import resolve
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer, warm_restarts
+from nnunet_ext.trainers.training_loss import CheckedLoss
 
 SL = "nnUNetTrainerSLUNet_5L1Res_2epochs_2iters"
 PLAIN = "nnUNetTrainerExt_Plain_UNet_2epochs_2iters"

@@ -120,12 +120,8 @@ class SubtractionDecoder(nn.Module):
         first: int = FIRST,
     ) -> None:
         super().__init__()
+        self.check_topology(topology)
         levels, width = len(in_channels), width or in_channels[0]
-        if levels < 2:
-            raise UnsupportedPlanError(
-                f"the plan has {levels} stage, and a subtraction decoder compares neighbouring ones. It needs 2 or "
-                "more. Plan with larger patches, or train this plan with -tr nnUNetTrainer."
-            )
         self.deep_supervision = deep_supervision
         self.out_channels = [width] * (levels - 1)
         self.first = min(first, levels - 2)
@@ -135,7 +131,7 @@ class SubtractionDecoder(nn.Module):
         def block(level: int, inputs: int = width) -> nn.Module:
             return _block(topology, inputs, self._width, level)
 
-        self.reduce = nn.ModuleList(block(i, c) for i, c in enumerate(in_channels))
+        self.reductions = nn.ModuleList(block(i, c) for i, c in enumerate(in_channels))
         self.units = nn.ModuleList(
             nn.ModuleList(
                 SubtractionUnit(block(i), filter_sizes(topology.kernels[i], scales), reduce)
@@ -146,6 +142,19 @@ class SubtractionDecoder(nn.Module):
         self.aggregate = nn.ModuleList(block(i) for i in range(levels))
         self.merge = nn.ModuleList(block(i) for i in range(levels - 1))
         self.apply(InitWeights_He(1e-2))
+
+    @staticmethod
+    def check_topology(topology: Topology) -> None:
+        """Refuse a plan with a single stage.
+
+        Raises:
+            UnsupportedPlanError: with what to type next.
+        """
+        if topology.n_stages < 2:
+            raise UnsupportedPlanError(
+                f"the plan has {topology.n_stages} stage, and a subtraction decoder compares neighbouring ones. It "
+                "needs 2 or more. Plan with larger patches, or train this plan with -tr nnUNetTrainer."
+            )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Subtract, aggregate and merge the scales.
@@ -165,7 +174,7 @@ class SubtractionDecoder(nn.Module):
 
     def complementary(self, features: list[Tensor]) -> list[Tensor]:
         """Return the complementarity-enhanced maps CE^i of equation (3), `(B, width, *S_i)`, finest first."""
-        reduced = [reduce(f) for reduce, f in zip(self.reduce, features, strict=True)]
+        reduced = [block(f) for block, f in zip(self.reductions, features, strict=True)]
         orders = subtraction_pyramid(reduced[self.first :], self.units)  # type: ignore[arg-type]
         sums = reduced[: self.first]
         for i in range(len(reduced) - self.first):

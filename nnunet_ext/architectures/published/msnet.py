@@ -120,7 +120,7 @@ class MSNetSpec(NetworkSpec):
         self, topology: Topology | None, input_channels: int, output_channels: int, deep_supervision: bool
     ) -> nn.Module:
         encoder = TimmEncoder(self.backbone, input_channels)
-        units: Units = partial(BoxUnits, scales=self.scales, reduction="mean" if self.filter == "box_mean" else "sum")
+        units: Units = partial(BoxUnits, scales=self.scales, reduce="mean" if self.filter == "box_mean" else "sum")
         if self.filter == "dense":
             units = partial(DenseUnits, channels=encoder.out_channels[0])
         normalization = normalization_for(encoder, topology)

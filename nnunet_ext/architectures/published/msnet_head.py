@@ -44,14 +44,12 @@ class BoxUnits(nn.ModuleDict):
     Args:
         blocks: by the units' names; each `(B, C, H, W)` -> the same shape.
         scales: odd sizes of the boxes; 1 is the difference itself.
-        reduction: of a box.
+        reduce: of a box.
     """
 
-    def __init__(
-        self, blocks: Mapping[str, nn.Module], scales: Sequence[int], reduction: Literal["sum", "mean"]
-    ) -> None:
+    def __init__(self, blocks: Mapping[str, nn.Module], scales: Sequence[int], reduce: Literal["sum", "mean"]) -> None:
         sizes = [(k, k) for k in scales]
-        super().__init__({name: SubtractionUnit(block, sizes, reduction) for name, block in blocks.items()})
+        super().__init__({name: SubtractionUnit(block, sizes, reduce) for name, block in blocks.items()})
 
     def forward(self, name: str, deep: Tensor, shallow: Tensor) -> Tensor:
         """`(B, C, h, w)` and `(B, C, H, W)` -> `(B, C, H, W)`."""
