@@ -17,10 +17,12 @@ K = 3
 
 
 def compositions():
-    """All combinations of parts, each slot left out or filled; one name for each distinct network."""
+    """All combinations of parts, each slot left out or filled; one name for each network that no preset has."""
     choices = [["", *[p.name for p in PARTS if p.slot == slot]] for slot in SLOTS]
     names = ["_".join(w for w in words if w) for words in product(*choices)]
     by_spec = {resolve(f"{COMPOSITION}_{n}").spec: f"{COMPOSITION}_{n}" for n in names if n}
+    for name in PRESETS:
+        by_spec.pop(resolve(name).spec, None)
     return list(by_spec.values())
 
 

@@ -250,4 +250,4 @@ def test_the_best_configuration_is_found_among_two_trainers(trained):
         assert trained.folds_of(trainer) == results / name
     assert found["best_model_or_ensemble"]["result_on_crossval_pre_pp"] == max(scores.values())
     instructions = (results / "inference_instructions.txt").read_text()
-    assert re.search(r"nnUNetv2_predict .*-tr nnUNetTrainer(SLUNet|Ext)_", instructions)
+    assert re.search(r"nnUNetv2_predict .*-tr nnUNetTrainer(SLUNet|M2SNet)_", instructions)

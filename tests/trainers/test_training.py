@@ -353,6 +353,7 @@ def test_what_else_of_nnunet_the_base_trainer_builds_upon_is_there():
     assert list(inspect.signature(PolyLRScheduler).parameters)[:3] == ["optimizer", "initial_lr", "max_steps"]
     assert "ema_fg_dice" in LocalLogger().my_fantastic_logging
     own = {"spec", "recipe", "paper_recipe", "describe_network", "describe_method", "unwrapped_network"}
+    own |= {"continues"}
     ours = set(vars(nnUNetTrainerExt)) - own
     new = [n for n in ours if not n.startswith("_") and not hasattr(nnUNetTrainer, n)]
     assert not new, "a public hook that the installed nnU-Net does not have is never called"
