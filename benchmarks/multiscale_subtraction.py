@@ -34,12 +34,12 @@ from torch import Tensor, nn
 from torchvision.models import vgg16
 
 from nnunet_ext.architectures.decoders.box_filter import box_filter, multi_scale_difference
-from nnunet_ext.losses.added import AddedLoss
 from nnunet_ext.losses.lossnet import LossNet, LossNetLoss
 from nnunet_ext.machine import hardware, versions
 from nnunet_ext.trainers.describe import example_plans
 from nnunet_ext.trainers.method_losses import LOSSNET_WEIGHT, Weighted
 from nnunet_ext.trainers.naming import resolve
+from nnunet_ext.trainers.training_loss import TrainingLoss, finest_scale
 
 SHAPES = {2: (4, 64, 88, 88), 3: (1, 32, 32, 64, 64)}
 SCALES = (3, 5)
@@ -134,11 +134,11 @@ def nnunets_loss(args: argparse.Namespace, with_lossnet: bool) -> nn.Module:
     plain = DC_and_CE_loss(dice, {}, weight_ce=1, weight_dice=1)
     weights = np.array([1 / 2**i for i in range(7)])
     weights[-1] = 0
-    loss = DeepSupervisionWrapper(plain, weights / weights.sum())
-    if not with_lossnet:
-        return loss
-    lossnet = LossNetLoss(LossNet(vgg16().features[:23], "shrink")).to(args.device)
-    return AddedLoss(loss, Weighted(lossnet, LOSSNET_WEIGHT))
+    loss = TrainingLoss(DeepSupervisionWrapper(plain, weights / weights.sum()), None, finest_scale)
+    if with_lossnet:
+        lossnet = LossNetLoss(LossNet(vgg16().features[:23], "shrink")).to(args.device)
+        loss.added = Weighted(lossnet, LOSSNET_WEIGHT)
+    return loss
 
 
 def training_step(
