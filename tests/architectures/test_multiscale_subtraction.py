@@ -40,20 +40,22 @@ def front_by_pooling(d, sizes, mean=False):
     return sum(pooled(d, s).abs() / (math.prod(s) if mean else 1) for s in sizes)
 
 
+def vectors(name):
+    """Reference vectors of the authors' code; tests that need them skip where they are absent."""
+    path = REFERENCE / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not here")
+    return np.load(path, allow_pickle=False)
+
+
 @pytest.fixture(scope="module")
 def units():
-    path = REFERENCE / "m2snet_units.npz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not here")
-    return np.load(path, allow_pickle=False)
+    return vectors("m2snet_units.npz")
 
 
 @pytest.fixture(scope="module")
 def head():
-    path = REFERENCE / "m2snet_head.npz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not here")
-    return np.load(path, allow_pickle=False)
+    return vectors("m2snet_head.npz")
 
 
 # ---------------------------------------------------------------- the filter
