@@ -53,3 +53,15 @@ def vectors():
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+def ignoring(regions, shape, batch=2):
+    """Logits, a target that ignores the first five columns, and the same with something else written under them."""
+    z = torch.randn(batch, 3, *shape)
+    ignored = torch.zeros(batch, 1, *shape, dtype=torch.bool)
+    ignored[..., :5] = True
+    if not regions:
+        target = torch.where(ignored, 3, torch.randint(0, 3, ignored.shape))
+        return z, target, target
+    masks = torch.rand(batch, 3, *shape) > 0.5
+    return z, torch.cat([masks, ignored], 1), torch.cat([masks ^ ignored, ignored], 1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from losses.conftest import ignoring
 from support import pickled
 from torch import nn
 
@@ -60,18 +61,6 @@ def test_two_labels_are_one_region(native):
     z, y = torch.randn(2, 2, 16, 16), torch.randint(0, 2, (2, 1, 16, 16))
     region = LossNetLoss(native, regions=True)(z[:, 1:] - z[:, :1], y)
     assert LossNetLoss(native)(z, y).item() == pytest.approx(region.item(), rel=1e-5)
-
-
-def ignoring(regions, shape):
-    """Logits, a target that ignores the first five columns, and the same with something else written under them."""
-    z = torch.randn(2, 3, *shape)
-    ignored = torch.zeros(2, 1, *shape, dtype=torch.bool)
-    ignored[..., :5] = True
-    if not regions:
-        target = torch.where(ignored, 3, torch.randint(0, 3, ignored.shape))
-        return z, target, target
-    masks = torch.rand(2, 3, *shape) > 0.5
-    return z, torch.cat([masks, ignored], 1), torch.cat([masks ^ ignored, ignored], 1)
 
 
 @pytest.mark.parametrize("regions", [False, True])

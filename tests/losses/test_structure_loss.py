@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from losses.conftest import ignoring
 from support import REFERENCE, pickled
 
 from nnunet_ext.losses.structure import (
@@ -126,23 +127,11 @@ def test_three_labels_equal_a_plain_loop(as_coded):
     assert StructureLoss(as_coded=as_coded)(z, y.float()).item() == pytest.approx(expected, rel=1e-5)
 
 
-def ignoring(regions, shape):
-    """Logits, a target that ignores the first five columns, and the same with something else written under them."""
-    z = torch.randn(1, 3, *shape)
-    ignored = torch.zeros(1, 1, *shape, dtype=torch.bool)
-    ignored[..., :5] = True
-    if not regions:
-        target = torch.where(ignored, 3, torch.randint(0, 3, ignored.shape))
-        return z, target, target
-    masks = torch.rand(1, 3, *shape) > 0.5
-    return z, torch.cat([masks, ignored], 1), torch.cat([masks ^ ignored, ignored], 1)
-
-
 @pytest.mark.parametrize("as_coded", [False, True])
 @pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("shape", [(16, 16), (4, 9, 12)])
 def test_ignored_pixels_have_no_gradient_and_no_influence(regions, as_coded, shape):
-    z, target, other = ignoring(regions, shape)
+    z, target, other = ignoring(regions, shape, batch=1)
     z.requires_grad_()
     loss = StructureLoss(regions, ignore_label=3, as_coded=as_coded)
     value = loss(z, target)
