@@ -27,7 +27,7 @@ from nnunet_ext.architectures.network import NetworkSpec
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
 from nnunet_ext.trainers import checkpoints, manifest, multi_scale
 from nnunet_ext.trainers.recipe import Recipe, encoder_and_rest
-from nnunet_ext.trainers.training_loss import CheckedLoss, TrainingLoss, finest_scale
+from nnunet_ext.trainers.training_loss import CheckedLoss, TrainingLoss, Weighted, finest_scale
 
 
 def topology_of(configuration: ConfigurationManager) -> Topology:
@@ -194,6 +194,8 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if self.recipe.loss is not None:
             single = self.recipe.loss(self)
             plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
+        if self.recipe.loss_factor is not None:
+            plain = Weighted(plain, self.recipe.loss_factor)
         checked = CheckedLoss(plain, self.label_manager.num_segmentation_heads)
         loss = TrainingLoss(checked, self._build_method_loss(checked), self._finest_logits)
         if not self.continues:  # when validating a finished training, what the added loss needs is not asked for

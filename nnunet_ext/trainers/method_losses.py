@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_ext.losses.lossnet import LossNet, LossNetLoss, vgg16_features
 from nnunet_ext.losses.structure import StructureLoss
 from nnunet_ext.trainers.suffixes import typed_otherwise
+from nnunet_ext.trainers.training_loss import Weighted
 
 LOSSNET_WEIGHT = 0.1  # of the authors' train.py; equation (4) of the paper has none
-
-
-class Weighted(nn.Module):
-    """A loss times a number."""
-
-    def __init__(self, loss: nn.Module, weight: float) -> None:
-        super().__init__()
-        self.loss, self.weight = loss, weight
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the scalar product."""
-        return self.weight * self.loss(output, target)
 
 
 def structure_loss(trainer: Any) -> nn.Module:

@@ -37,6 +37,7 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerMSNet_Res2Net50": "MSNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
     "nnUNetTrainerM2SNet_Res2Net50": "M2SNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter": "the same with its code's filters, for the authors' checkpoints (2D)",
+    "nnUNetTrainerLossScaled": "OVeNet's control: nnU-Net's own network with its loss times 2 (2D and 3D)",
 }
 
 

@@ -9,6 +9,7 @@ from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
 from nnunet_ext.trainers import m2snet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
+from nnunet_ext.trainers.recipe import Recipe
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
 
 # --- Spatial Lifting (docs/methods/spatial_lifting.md) ---------------------------------------------------------------
@@ -111,3 +112,12 @@ class nnUNetTrainerM2SNet_Res2Net50_DenseFilter(PretrainedEncoderTrainer):
     spec = MSNetSpec(filter="dense")
     recipe = m2snet.RECIPE
     paper_recipe = m2snet.PAPER_RECIPE_PRETRAINED
+
+
+# --- OVeNet (docs/methods/ovenet.md) ---------------------------------------------------------------------------------
+
+
+class nnUNetTrainerLossScaled(nnUNetTrainerExt):
+    """nnU-Net with its loss times 2: the control for what OVeNet's three terms do to the learning rate."""
+
+    recipe = Recipe(loss_factor=2.0)

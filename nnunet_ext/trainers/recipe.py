@@ -32,6 +32,7 @@ class Recipe:
             the others. Needs a schedule that keeps the ratio (nnU-Net's does not).
         loss: `(trainer) -> module(logits (B, K, *S), target)`, one scale; deep supervision is added around it. The
             trainer is given for its `label_manager`, `configuration_manager` and `device`.
+        loss_factor: times the loss (nnU-Net's or `loss`) is trained with; the added loss is not multiplied.
         added_loss: `(trainer) -> module(logits (B, K, *S), target)`, added to the loss, at the finest scale.
         augmentation: same signature as `nnUNetTrainer.get_training_transforms`.
         mirror_axes: spatial axes (-1 is the last) that are mirrored, in training and in test-time augmentation.
@@ -51,6 +52,7 @@ class Recipe:
     num_val_iterations_per_epoch: int | None = None
     encoder_lr_factor: float | None = None
     loss: Callable[[Any], nn.Module] | None = None
+    loss_factor: float | None = None
     added_loss: Callable[[Any], nn.Module] | None = None
     augmentation: Callable[..., Any] | None = None
     mirror_axes: tuple[int, ...] | None = None

@@ -10,6 +10,18 @@ from torch import Tensor, nn
 from nnunet_ext.architectures.network import TrainingOutput
 
 
+class Weighted(nn.Module):
+    """A loss times a number."""
+
+    def __init__(self, loss: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.loss, self.weight = loss, weight
+
+    def forward(self, output: Tensor | list[Tensor], target: Any) -> Tensor:
+        """Return the scalar product."""
+        return self.weight * self.loss(output, target)
+
+
 class CheckedLoss(nn.Module):
     """A loss of logits that checks their shapes at its first call.
 
