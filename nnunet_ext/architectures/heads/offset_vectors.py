@@ -1,7 +1,8 @@
 """Offset vectors: a class map refined by looking its scores up at other pixels.
 
-OVeNet (S. Alexandropoulos, C. Sakaridis, L. Van Gool; arXiv 2303.14516), Section 3. Beside the initial class scores
-S_i, a head predicts for each pixel p an offset o(p) to a seed pixel and how far that one is to be believed, F(p):
+OVeNet: Offset Vector Network for Semantic Segmentation (S. Alexandropoulos, C. Sakaridis, P. Maragos), Section 3.2.
+Beside the initial class scores S_i, a head predicts for each pixel p an offset o(p) to a seed pixel and how far that
+one is to be believed, F(p):
 
     S_s(p) = S_i(p + o(p))                       (2), bilinear, trilinear in volumes
     S_f(p) = (1 - F(p)) S_i(p) + F(p) S_s(p)     (4)
