@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     add_doctor(command(doctor, "doctor", "check this machine; each finding with the line that mends it"))
     add_info(command(info, "info", "all trainers and parts, or parameters and MACs of one trainer"))
     add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
-    add_predict(command(predict, "predict", "nnUNetv2_predict with a quality score for each case (lifted networks)"))
+    about = "nnUNetv2_predict with quality scores (lifted networks), offset vectors (OVeNet), several scales (all)"
+    add_predict(command(predict, "predict", about))
     add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
     add_inspect(command(None, "inspect", "look inside a trained model"))
     add_export(command(export, "export", "a trained model as an ONNX file, checked against PyTorch"))

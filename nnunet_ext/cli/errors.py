@@ -15,6 +15,8 @@ USER_ERRORS = {
     "nnunet_ext.evaluation.summary": "SummaryError",
     "nnunet_ext.evaluation.quality": "QualityTableError",
     "nnunet_ext.inference.table": "QualityError",
+    "nnunet_ext.inference.scales": "ScalesError",
+    "nnunet_ext.inference.offset_report": "OffsetError",
     "nnunet_ext.architectures.topology": "UnsupportedPlanError",
     "nnunet_ext.inference.trained_model": "TrainedModelError",
     "nnunet_ext.inference.onnx_file": "OnnxError",

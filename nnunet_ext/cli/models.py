@@ -7,14 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.cli.parser import Parser, add_model, say, share
+from nnunet_ext.cli.errors import CommandLineError
+from nnunet_ext.cli.parser import Parser, add_model, say, scale, share
 
 
 def add_predict(sub: Parser) -> None:
     """Define the arguments of `predict`."""
     sub.passes_on, sub.allow_abbrev = True, False
     sub.usage = (
-        "nnunet_ext predict -i IN -o OUT -d DATASET -c CONFIGURATION -tr TRAINER ... [--min-quality Q] [--pictures]"
+        "nnunet_ext predict -i IN -o OUT -d DATASET -c CONFIGURATION -tr TRAINER ... "
+        "[--min-quality Q] [--pictures] [--save-offsets] [--scales S ...] [--scales-sum mean|exp]"
     )
     sub.epilog = "All other flags are those of nnUNetv2_predict; see: nnUNetv2_predict -h"
     sub.add_argument(
@@ -23,18 +25,41 @@ def add_predict(sub: Parser) -> None:
     sub.add_argument(
         "--pictures", action="store_true", help="write uncertainty and slices of each case to OUT/quality/"
     )
+    sub.add_argument(
+        "--save-offsets", action="store_true", help="write offset vectors of each case to OUT/offsets/ (OVeNet)"
+    )
+    sub.add_argument(
+        "--scales", type=scale, nargs="+", metavar="S", help="predict at several sizes of the image, e.g. 0.75 1 1.25"
+    )
+    sub.add_argument(
+        "--scales-sum", choices=("mean", "exp"),
+        help="add the scales' probabilities (mean, default), or exp(logits) as OVeNet's authors do",
+    )  # fmt: skip
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Predict as nnUNetv2_predict does; a lifted network's predictions also get a quality score each."""
+    """Predict as nnUNetv2_predict does; with a quality score each (lifted networks), offsets, at several scales."""
     from nnunet_ext.environment import DISCOVERY, plugin_folder
+
+    if args.scales_sum and not args.scales:
+        raise CommandLineError(
+            f"--scales-sum {args.scales_sum} says how to add several scales, but there is no --scales. "
+            f"Type for example --scales 0.75 1 1.25 --scales-sum {args.scales_sum}"
+        )
 
     if not os.environ.get(DISCOVERY):
         os.environ[DISCOVERY] = str(plugin_folder())
     from nnunet_ext.inference import predict as inference
+    from nnunet_ext.inference.offset_report import OffsetReport
     from nnunet_ext.inference.report import QualityReport
+    from nnunet_ext.inference.scales import Scales
 
-    inference.predict(args.passed_on, QualityReport(args.min_quality, args.pictures, say))
+    inference.predict(
+        args.passed_on,
+        QualityReport(args.min_quality, args.pictures, say),
+        OffsetReport(say) if args.save_offsets else None,
+        Scales(tuple(args.scales), args.scales_sum or "mean") if args.scales else None,
+    )
     return 0
 
 

@@ -40,6 +40,19 @@ def share(text: str) -> float:
     return value
 
 
+def scale(text: str) -> float:
+    """Read a scale of the image, above 0 up to 8."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 8:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number above 0, up to 8; type for example --scales 0.5 0.75 1 1.25 1.5 1.75"
+        )
+    return value
+
+
 def say(line: str) -> None:
     """Print a line at once, also into a pipe."""
     print(line, flush=True)

@@ -45,7 +45,7 @@ def write(folder: Path, name: str, sliced: SlicedPrediction, image: Tensor) -> N
     prediction = sliced.prediction[:, plane].any(0).cpu().numpy()
     foreground = sliced.probabilities(slice(plane, plane + 1))[:, :, 0].cpu()
     shown = foreground.amax(0) if sliced.sigmoid else foreground.sum(0)
-    _uncertainty_picture(_gray(image[:, plane]), prediction, doubt.numpy(), title, folder / f"{name}_uncertainty")
+    _uncertainty_picture(gray(image[:, plane]), prediction, doubt.numpy(), title, folder / f"{name}_uncertainty")
     _montage(shown.numpy(), sliced, title, folder / f"{name}_slices")
 
 
@@ -61,7 +61,7 @@ def _least_certain(sliced: SlicedPrediction) -> tuple[int, Tensor]:
     return best, found
 
 
-def _gray(image: Tensor) -> np.ndarray:
+def gray(image: Tensor) -> np.ndarray:
     """Return `(H, W)` in [0, 1] of `(C, H, W)`: the channels' mean, stretched."""
     mean = image.cpu().float().mean(0)
     low, high = torch.quantile(mean.flatten()[:: max(1, mean.numel() // 2**20)], torch.tensor([0.005, 0.995]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nnunet_ext.inference.predictor import QualityPredictor, reason
-from nnunet_ext.inference.slices import SlicedPrediction, lifted_network
+from nnunet_ext.inference.slices import SlicedPrediction, SliceGatherer, lifted_network
 from nnunet_ext.inference.table import FILE_NAME, TOTAL, QualityError, QualityTable, Row
 from nnunet_ext.inference.trained_model import foreground_names
 
@@ -46,11 +46,11 @@ class QualityReport:
 
     # ---------------------------------------------------------------- before work
 
-    def wants_slices(self, predictor: QualityPredictor) -> bool:
-        """Whether the network has slices to compare.
+    def gatherer(self, predictor: QualityPredictor) -> SliceGatherer | None:
+        """Return what gathers the network's slices; None if it has none to compare.
 
         Raises:
-            QualityError: if it has none, but `min_quality` or `pictures` need them. Never in nnU-Net's validation,
+            QualityError: if there are none, but `min_quality` or `pictures` need them. Never in nnU-Net's validation,
                 which is to finish as without scores: there a line says what is wrong.
         """
         why_not = _why_not(predictor)
@@ -60,7 +60,7 @@ class QualityReport:
                 asked = "--min-quality" if self.min_quality is not None else "--pictures"
                 raise QualityError(f"{asked} {why_not} Leave {asked} out to predict without quality scores.")
             self._say(f"no {self.file_name}: a quality score {why_not}")
-            return False
+            return None
         self._names = foreground_names(predictor.dataset_json["labels"], predictor.label_manager.has_regions)
         for line in _caveats(predictor):
             self._say(line)
@@ -69,8 +69,9 @@ class QualityReport:
                 self.folder(self._output, keep=False)
             except (QualityError, OSError) as error:
                 self._say(f"no {self.file_name}: {error}")
-                return False
-        return True
+                return None
+        lifted = lifted_network(predictor.network)
+        return None if lifted is None else SliceGatherer(lifted, predictor.label_manager.has_regions)
 
     def folder(self, path: str, keep: bool, part: int = 0, n_parts: int = 1) -> None:
         """Begin the table of a folder of predictions; each part of a divided prediction has its own.
@@ -161,6 +162,8 @@ def _why_not(predictor: QualityPredictor) -> str | None:
             f"needs slices that do not predict, to compare with; {predictor.trainer_name} selects all "
             f"{lifted.depth} of its {lifted.depth} slices."
         )
+    if predictor.scales is not None:
+        return f"compares the slices of one scale; --scales {predictor.scales} has others."
     return None
 
 

@@ -7,17 +7,15 @@ A label depends on nothing else, and it saves a channel a slice.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_ext.architectures.lifting import quality
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
+from nnunet_ext.inference.gathering import flip_order, unwrapped
 
 BLOCK = 2**18  # numbers
 LIMIT = 1000.0  # of a window's margins, before weights of up to 10 and a sum in half precision, which ends at 65504
@@ -25,24 +23,8 @@ LIMIT = 1000.0  # of a window's margins, before weights of up to 10 and a sum in
 
 def lifted_network(network: nn.Module | None) -> LiftedNetwork | None:
     """Return the lifted network inside DistributedDataParallel and torch.compile; None if it is another one."""
-    inner = list(_layers(network))[-1]
+    inner = unwrapped(network)
     return inner if isinstance(inner, LiftedNetwork) else None
-
-
-def is_compiled(network: nn.Module | None) -> bool:
-    """Whether torch.compile is among a network's wrappers."""
-    return any(isinstance(layer, OptimizedModule) for layer in _layers(network))
-
-
-def _layers(network: nn.Module | None) -> Iterator[nn.Module | None]:
-    """Yield a network, and what is in it, until no wrapper is left.
-
-    nnU-Net nests them: its distributed validation compiles DistributedDataParallel around a compiled network.
-    """
-    yield network
-    while isinstance(network, (OptimizedModule, DistributedDataParallel)):
-        network = network._orig_mod if isinstance(network, OptimizedModule) else network.module
-        yield network
 
 
 class PredictionAndSlices(nn.Module):
@@ -69,9 +51,7 @@ class MirroredPasses:
 
     def __init__(self, network: nn.Module, mirror_axes: Sequence[int] | None, sigmoid: bool) -> None:
         self._network, self._sigmoid = network, sigmoid
-        axes = [a + 3 for a in mirror_axes or ()]  # of (B, F, D, *S)
-        # nnU-Net's order: the plain pass, then each axis, then pairs of axes
-        self._flips = iter([c for n in range(len(axes) + 1) for c in itertools.combinations(axes, n)])
+        self._flips = flip_order(mirror_axes, first=3)  # of (B, F, D, *S)
         self.n_passes = 0
         self._total: Tensor | None = None
 
@@ -163,11 +143,11 @@ class WindowSums:
             window[:, block] += (margins * scale).to(self._device, torch.half)
         self._weights[place] += self._weight
 
-    def result(self, crop: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
-        """Return the sums `(F, D, *S)` and the weights `(*S)`, cut to the image before padding."""
+    def result(self, crop: tuple[slice, ...]) -> tuple[Tensor, Tensor, list[int]]:
+        """Return the sums `(F, D, *S)`, the weights `(*S)`, both cut to the image before padding, and the order."""
         if self._sums is None or next(self._windows, None) is not None:
             raise RuntimeError("nnU-Net predicts windows in another way than this version of nnunet_ext knows")
-        return self._sums[_of_slices(crop)], self._weights[crop]
+        return self._sums[_of_slices(crop)], self._weights[crop], self._order.tolist()
 
 
 def _of_slices(place: tuple) -> tuple:
@@ -225,3 +205,31 @@ class SlicedPrediction:
         """Return each slice's foreground probabilities in some planes, `(F, D, Z, H, W)` float32, in rank order."""
         mean = self.sums[:, :, planes].float() / self.weights[planes].float()
         return quality.probabilities(mean[None], self.sigmoid)[0]
+
+
+class SliceGatherer:
+    """Gathers the slices of a lifted network (a `Gatherer`).
+
+    Args:
+        lifted: the network without wrappers.
+        sigmoid: each output is a sigmoid of its own; else one softmax.
+    """
+
+    def __init__(self, lifted: LiftedNetwork, sigmoid: bool) -> None:
+        self.network: nn.Module = PredictionAndSlices(lifted)
+        self._selection, self._sigmoid = lifted.selection, sigmoid
+
+    def passes(self, mirror_axes: Sequence[int] | None) -> MirroredPasses:
+        """Begin a window."""
+        return MirroredPasses(self.network, mirror_axes, self._sigmoid)
+
+    def windows(
+        self, shape: Sequence[int], windows: Sequence[tuple], weight: Tensor | float, device: torch.device
+    ) -> WindowSums:
+        """Begin an image, with the order of the slices as the fold's weights have it."""
+        order = quality.rank_order(self._selection.selected, self._selection.mean_loss)
+        return WindowSums(shape, windows, weight, order, device, self._sigmoid)
+
+    def case(self, n_folds: int) -> SlicedPrediction:
+        """Begin a case."""
+        return SlicedPrediction(self._sigmoid, len(self._selection.selected), n_folds)

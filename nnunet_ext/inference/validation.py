@@ -34,7 +34,7 @@ def scored_validation(
     part = FILE_NAME if world == 1 else _part(rank)
     own = sorted(cases[rank::world])  # nnU-Net's datasets sort what they are given
     report = QualityReport(say=say, file_name=part, output=folder)
-    with replaced(host, "nnUNetPredictor", listening(report, own)):
+    with replaced(host, "nnUNetPredictor", listening(report, names=own)):
         yield
     if rank > 0 or report.table is None:
         return

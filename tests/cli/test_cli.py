@@ -90,11 +90,11 @@ def test_predict_passes_nnunets_flags_on(capsys, monkeypatch, predict_of_nnunet)
     assert (code, err) == (0, "")
     ((passed, predictor),) = predict_of_nnunet
     assert passed == ["nnunet_ext predict", *flags]
-    assert (predictor.listener.min_quality, predictor.listener.pictures) == (0.25, False)
+    assert (predictor.listeners[0].min_quality, predictor.listeners[0].pictures) == (0.25, False)
     assert sys.argv == argv
     assert environment.os.environ[environment.DISCOVERY] == str(plugin_folder())
     run(capsys, "predict", "-i", "in", "--pictures")
-    assert predict_of_nnunet[1][1].listener.pictures
+    assert predict_of_nnunet[1][1].listeners[0].pictures
 
 
 @pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "high"])

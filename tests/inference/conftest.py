@@ -12,6 +12,7 @@ from support import make_dataset_json, make_plans
 
 from nnunet_ext.environment import plugin_folder
 from nnunet_ext.inference.predictor import listening
+from nnunet_ext.inference.slices import SliceGatherer, lifted_network
 from nnunet_ext.inference.trained_model import find_trained_model
 from nnunet_ext.trainers.naming import resolve
 
@@ -27,8 +28,10 @@ class Heard:
     def __init__(self, wants=True):
         self.cases, self.folders, self.wants, self.failures = {}, [], wants, {}
 
-    def wants_slices(self, predictor):
-        return self.wants
+    def gatherer(self, predictor):
+        lifted = lifted_network(predictor.network)
+        regions = predictor.label_manager.has_regions
+        return SliceGatherer(lifted, regions) if self.wants and lifted is not None else None
 
     def folder(self, *arguments):
         self.folders.append(arguments)

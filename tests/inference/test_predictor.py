@@ -131,7 +131,7 @@ def test_networks_are_found_in_the_wrappers_of_distributed_validation(make_predi
                                ours.dataset_json, ours.trainer_name, (0, 1))  # fmt: skip
     assert isinstance(ours.network, OptimizedModule) == compiled
     assert lifted_network(ours.network) is network
-    assert isinstance(ours._network_and_slices, OptimizedModule) == compiled
+    assert isinstance(ours._gatherer.network, OptimizedModule) == compiled
 
 
 def distributed(network):
@@ -159,7 +159,7 @@ def test_a_device_without_memory_leaves_the_work_to_the_cpu_and_counts_once(make
     ours.predict_logits_from_preprocessed_data(image)
     once = heard.cases.pop("case").sums
     ours.perform_everything_on_device, attempts = True, []
-    plain = ours._network_and_slices
+    plain = ours._gatherer.network
 
     class Full(torch.nn.Module):
         def forward(self, x):
@@ -168,7 +168,7 @@ def test_a_device_without_memory_leaves_the_work_to_the_cpu_and_counts_once(make
                 raise RuntimeError("out of memory")
             return plain(x)
 
-    ours._network_and_slices = Full()
+    ours._gatherer.network = Full()
     assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
     assert len(attempts) == 6 + 4 * 4
     assert torch.equal(heard.cases["second"].sums, once)
@@ -179,7 +179,7 @@ def test_a_device_without_memory_leaves_the_work_to_the_cpu_and_counts_once(make
 def test_slices_that_cannot_be_gathered_leave_nnunets_prediction(make_predictors, n_folds):
     stock, ours, heard, _ = make_predictors(n_folds=n_folds)
     image = torch.randn(3, 1, 24, 24)
-    plain, calls = ours._network_and_slices, []
+    plain, calls = ours._gatherer.network, []
 
     class Full(torch.nn.Module):
         def forward(self, x):
@@ -188,11 +188,11 @@ def test_slices_that_cannot_be_gathered_leave_nnunets_prediction(make_predictors
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return plain(x)
 
-    ours._network_and_slices = Full()
+    ours._gatherer.network = Full()
     expected = stock.predict_logits_from_preprocessed_data(image)
     assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
     assert heard.failures == {"case": "OutOfMemoryError: CUDA out of memory"}
-    ours._network_and_slices = plain
+    ours._gatherer.network = plain
     assert torch.equal(ours.predict_logits_from_preprocessed_data(image), expected)
     assert heard.cases.keys() == {"second"}
 
@@ -216,7 +216,7 @@ def test_large_margins_do_not_overflow_half_precision(make_predictors):
             logits, slices = plain(x)
             return logits, 1e6 * slices
 
-    plain, ours._network_and_slices = ours._network_and_slices, Loud()
+    plain, ours._gatherer.network = ours._gatherer.network, Loud()
     image = torch.randn(3, 1, 24, 32)
     ours.predict_logits_from_preprocessed_data(image)
     sliced = heard.cases["case"]

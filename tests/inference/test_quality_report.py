@@ -206,7 +206,7 @@ def validate(make_predictors, folder, written, world=2, quality=0.5, cases=("a",
     """Rank 0's validation: its predictor writes its own part while `written` says what other ranks write."""
     said = []
     with scored_validation(Host, str(folder), cases, 0, world, said.append):
-        report = Host.nnUNetPredictor.listener
+        report = Host.nnUNetPredictor.listeners[0]
         make_predictors(listener=report)
         for rank, names in written.items():
             table = report.table if rank == 0 else QualityTable(folder / f"quality_rank{rank}.csv")
@@ -279,7 +279,7 @@ def test_all_slices_selected_leaves_nothing_to_compare(make_predictors):
     network.selection.selected = torch.arange(16)
     manually(ours, network)
     assert "selects all 16 of its 16 slices" in said[-1]
-    ours.listener.min_quality = 0.5
+    ours.listeners[0].min_quality = 0.5
     with pytest.raises(QualityError, match="selects all 16"):
         manually(ours, network)
 
