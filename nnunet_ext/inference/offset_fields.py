@@ -1,10 +1,10 @@
 """Offset vectors, confidence and initial class scores, gathered while nnU-Net predicts with a network that has them.
 
 OVeNet (`architectures/heads/offset_vectors.py`) refines class scores in every window and pass by itself, and nnU-Net
-adds what comes out. Here what it was made of is added beside it with the same weights. In a mirrored pass, offsets along
-the mirrored axis point the other way, so that they change their sign before they are added. The confidence is added as
-the probability F. So the field of a case is what its windows did on average, and refining the mean of the initial scores
-with it gives not quite the prediction.
+adds what comes out. Here what it was made of is added beside it with the same weights. In a mirrored pass, offsets
+along the mirrored axis point the other way, so that they change their sign before they are added. The confidence is
+added as the probability F. So the field of a case is what its windows did on average, and refining the mean of the
+initial scores with it gives not quite the prediction.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Tiny networks behind nnU-Net's predictor and ours, and trained models on disk, made in a moment."""
 
+import copy
 import json
 
 import pytest
@@ -47,7 +48,8 @@ class Heard:
 def make_predictors():
     """Returns `make(kind, n_folds, patch, ...) -> (stock, ours, heard, networks of the folds)`."""
 
-    def make(kind="binary", n_folds=1, patch=(16, 16), trainer=TRAINER, mirror_axes=(0, 1), listener=None, **options):
+    def make(kind="binary", n_folds=1, patch=(16, 16), trainer=TRAINER, mirror_axes=(0, 1), listener=None, scales=None,
+             **options):  # fmt: skip
         plans = PlansManager(make_plans(list(patch)))
         dataset_json = make_dataset_json(LABELS[kind])
         configuration = plans.get_configuration("2d")
@@ -66,7 +68,7 @@ def make_predictors():
             networks.append(network)
         heard = listener or Heard()
         pair = []
-        for cls in (nnUNetPredictor, listening(heard)):
+        for cls in (nnUNetPredictor, listening(heard, scales=scales)):
             predictor = cls(device=torch.device("cpu"), allow_tqdm=False, **options)
             spare = resolve(trainer).build_network_architecture(
                 plans, configuration, 3, labels.num_segmentation_heads, False
@@ -77,6 +79,29 @@ def make_predictors():
             pair.append(predictor)
         pair[1].expect(["case", "second"])
         return *pair, heard, networks
+
+    return make
+
+
+@pytest.fixture
+def predictor_of():
+    """Returns `make(networks, patch, labels, *listeners, ...) -> predictor` of any modules, stock without listeners.
+
+    Options: `plans` are changed by a dict, `scales`, `mirror_axes`; others go to nnU-Net's predictor.
+    """
+
+    def make(networks, patch, labels, *listeners, plans=None, scales=None, mirror_axes=None, stock=False, **options):
+        manager = PlansManager(make_plans(list(patch)) | (plans or {}))
+        (name,) = manager.available_configurations
+        cls = nnUNetPredictor if stock else listening(*listeners, scales=scales)
+        predictor = cls(device=torch.device("cpu"), allow_tqdm=False, **options)
+        dataset_json = make_dataset_json(LABELS[labels], n_channels=networks[0].channels)
+        parameters = [network.state_dict() for network in networks]
+        predictor.manual_initialization(
+            copy.deepcopy(networks[0]), manager, manager.get_configuration(name), parameters, dataset_json,
+            "nnUNetTrainerToy", mirror_axes,
+        )  # fmt: skip
+        return predictor
 
     return make
 
