@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, Protocol, cast
 
 import torch
@@ -108,6 +109,7 @@ class QualityPredictor(nnUNetPredictor):
             self.properties = item["data_properties"]
             yield item
 
+    @wraps(nnUNetPredictor.predict_from_files_sequential)  # which reads the names of its own arguments
     def predict_from_files_sequential(self, *args: Any, **kwargs: Any) -> Any:
         """Predict without worker processes, as nnU-Net does."""
         preprocessor = self.configuration_manager.preprocessor_class
