@@ -24,15 +24,18 @@ from nnunet_ext.inference.pictures import gray
 
 Array = npt.NDArray[Any]
 PANEL = 5.0  # inches, the longer side
-DPI = 150
+TITLE = 3.8  # inches, that titles take
+LEGEND = 1.2  # inches
+DPI = 130
+VISIBLE = 1.5  # dots of the picture, that a changed pixel takes at least
 LABELS = colormaps["tab10"]
-CHANGED = (1.0, 0.1, 0.1, 1.0)
+CHANGED = (255, 25, 25, 255)
 SHARE = 99  # % of vectors that are shorter than what has the full colour
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The plane that is drawn, `(H, W)`; `flow` is `(2, H, W)`: dx to the right, dy down."""
+    """The plane that is drawn, `(H, W)`; `flow` is `(2, H, W)`: dx to the right, dy down, in widths of a pixel."""
 
     image: Array
     predicted: Array
@@ -54,18 +57,21 @@ def draw(file: IO[bytes], name: str, maps: OffsetMaps) -> None:
     plane = most_changed(name, maps)
     height, width = plane.image.shape
     ratio = min(max(height * plane.aspect / width, 0.4), 2.5)
-    panel = (PANEL / max(ratio, 1), PANEL * min(ratio, 1))
-    figure = Figure(figsize=(2 * panel[0] + 2, 2 * panel[1] + 1), dpi=DPI, layout="constrained")
-    (first, second), (third, fourth) = figure.subplots(2, 2)
+    panel = (max(PANEL / max(ratio, 1), TITLE), PANEL * min(ratio, 1))
+    figure = Figure(figsize=(2 * panel[0] + LEGEND, 2 * panel[1] + 0.8), dpi=DPI, layout="constrained")
+    axes = figure.subplots(2, 3, width_ratios=[panel[0], panel[0], LEGEND])
+    (first, second, wheel), (third, fourth, bar) = axes
     _prediction(first, plane)
-    _offsets(second, plane)
-    shown = third.imshow(plane.confidence, cmap="viridis", vmin=0, vmax=1, aspect=plane.aspect)
-    third.set_title("confidence F: 1 takes the label at the vector's end", fontsize=9)
-    figure.colorbar(shown, ax=third, shrink=0.8)
-    _changes(fourth, plane)
-    for axis in (first, second, third, fourth):
+    _offsets(second, wheel, plane)
+    _changes(third, plane)
+    shown = fourth.imshow(plane.confidence, cmap="viridis", vmin=0, vmax=1, aspect=plane.aspect)
+    fourth.set_title("confidence F: 1 takes the label at the vector's end", fontsize=9)
+    figure.colorbar(shown, cax=bar.inset_axes((0.05, 0.15, 0.15, 0.7)))
+    for axis in axes.ravel():
         axis.set_xticks([])
         axis.set_yticks([])
+    for axis in (wheel, bar):
+        axis.axis("off")
     figure.suptitle(plane.title if len(plane.title) < 90 else f"...{plane.title[-87:]}", fontsize=10)
     FigureCanvasAgg(figure).print_png(file)
 
@@ -81,13 +87,15 @@ def most_changed(name: str, maps: OffsetMaps) -> Plane:
         return values.take(index, axis)
 
     whole = f"{name}, plane {index} of {len(counts)} along axis {axis}: most labels changed"
+    aspect = maps.spacing[rows] / maps.spacing[columns]
+    dx, dy = (at(maps.offsets[maps.axes.index(a)]) for a in (columns, rows))
     return Plane(
         image=gray(torch.from_numpy(at(maps.image))[None]),
         predicted=at(maps.predicted),
         confidence=at(maps.confidence),
         changed=at(maps.changed),
-        flow=np.stack([at(maps.offsets[maps.axes.index(a)]) for a in (columns, rows)]),
-        aspect=maps.spacing[rows] / maps.spacing[columns],
+        flow=np.stack([dx, dy * np.float32(aspect)]),
+        aspect=aspect,
         title=name if len(counts) == 1 else whole,
     )
 
@@ -107,31 +115,29 @@ def flow_colours(flow: Array, longest: float) -> Array:
 
 def _prediction(axis: Axes, plane: Plane) -> None:
     axis.imshow(plane.image, cmap="gray", vmin=0, vmax=1, aspect=plane.aspect)
-    colours = LABELS((plane.predicted.astype(int) - 1) % LABELS.N)
-    colours[..., 3] = np.where(plane.predicted == 0, 0, 0.5)
+    colours = LABELS((plane.predicted.astype(int) - 1) % LABELS.N, bytes=True)
+    colours[..., 3] = np.where(plane.predicted == 0, 0, 128)
     axis.imshow(colours, aspect=plane.aspect, interpolation="nearest")
     axis.set_title("image and prediction", fontsize=9)
 
 
-def _offsets(axis: Axes, plane: Plane) -> None:
+def _offsets(axis: Axes, legend: Axes, plane: Plane) -> None:
     longest = max(float(np.percentile(np.hypot(*plane.flow), SHARE)), 1e-3)
     axis.imshow(flow_colours(plane.flow, longest), aspect=plane.aspect)
     axis.set_title("offset vectors: where each pixel looks", fontsize=9)
     y, x = np.mgrid[-1:1:101j, -1:1:101j]
     wheel = flow_colours(np.stack([x, y]) * longest, longest)
     wheel[np.hypot(x, y) > 1] = 255
-    legend = axis.inset_axes((1.03, 0.35, 0.2, 0.3))
     legend.imshow(wheel)
-    legend.set_title("direction", fontsize=7, pad=2)
-    legend.text(50, 112, f"rim: {longest:.3g} pixels\nor more", fontsize=7, ha="center", va="top")
-    legend.axis("off")
+    legend.set_title("direction", fontsize=8, pad=3)
+    unit = "pixels" if plane.aspect == 1 else "pixels' widths"
+    legend.text(50, 108, f"rim: {longest:.3g} {unit}\nor more", fontsize=8, ha="center", va="top")
 
 
 def _changes(axis: Axes, plane: Plane) -> None:
     axis.imshow(plane.image, cmap="gray", vmin=0, vmax=1, aspect=plane.aspect)
-    pixels = PANEL * DPI
-    visible = maximum_filter(plane.changed, size=max(1, round(1.5 * max(plane.changed.shape) / pixels)))
-    colours = np.zeros((*visible.shape, 4))
-    colours[visible] = CHANGED
+    size = max(1, round(VISIBLE * max(plane.changed.shape) / (PANEL * DPI)))
+    colours = np.zeros((*plane.changed.shape, 4), np.uint8)
+    colours[maximum_filter(plane.changed, size=size)] = CHANGED
     axis.imshow(colours, aspect=plane.aspect, interpolation="nearest")
     axis.set_title(f"labels that the refinement changed: {plane.changed.mean():.2%} of the pixels", fontsize=9)

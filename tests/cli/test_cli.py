@@ -109,6 +109,43 @@ def test_predict_refuses_a_wrong_quality_before_work(capsys, predict_of_nnunet, 
     assert predict_of_nnunet == []
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "9", "inf", "nan", "large"])
+def test_predict_refuses_a_wrong_scale_before_work(capsys, predict_of_nnunet, value):
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "predict", "-i", "in", "--scales", "1", value)
+    assert stop.value.code == 2
+    message = f"argument --scales: '{value}' is not a number above 0, up to 8; type for example --scales 0.5 0.75 1"
+    assert message in capsys.readouterr().err
+    assert predict_of_nnunet == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--scales", "1", "0.5", "1.0"], "name each scale once; type --scales 1 0.5"),
+        (["--scales-sum", "exp"], "there is no --scales. Type for example --scales 0.75 1 1.25 --scales-sum exp"),
+    ],
+)
+def test_predict_refuses_scales_that_mean_nothing(capsys, predict_of_nnunet, flags, message):
+    code, _, err = run(capsys, "predict", *flags, "-i", "in")
+    assert (code, predict_of_nnunet) == (1, [])
+    assert message in err
+
+
+def test_predict_hands_scales_and_offsets_to_the_predictor(capsys, predict_of_nnunet):
+    from nnunet_ext.inference.offset_report import OffsetReport
+    from nnunet_ext.inference.scales import Scales
+
+    assert run(capsys, "predict", "-i", "in", "--scales", "0.5", "1", "--scales-sum", "exp", "-o", "out")[0] == 0
+    assert run(capsys, "predict", "--save-offsets", "-i", "in", "--scales", "1")[0] == 0
+    assert run(capsys, "predict", "-i", "in")[0] == 0
+    (passed, first), (_, second), (_, third) = predict_of_nnunet
+    assert passed == ["nnunet_ext predict", "-i", "in", "-o", "out"]
+    assert first.scales == Scales((0.5, 1.0), "exp")
+    assert [p.scales for p in (second, third)] == [None, None]
+    assert [isinstance(p.listeners[0], OffsetReport) for p in (first, second, third)] == [False, True, False]
+
+
 def test_predict_names_itself_when_nnunets_flags_are_wrong(capsys):
     with pytest.raises(SystemExit) as stop:
         run(capsys, "predict", "-i", "in")
