@@ -86,7 +86,8 @@ def most_changed(name: str, maps: OffsetMaps) -> Plane:
     def at(values: Array) -> Array:
         return values.take(index, axis)
 
-    whole = f"{name}, plane {index} of {len(counts)} along axis {axis}: most labels changed"
+    why = "most labels changed" if counts.any() else "no label changed in any"
+    whole = f"{name}, plane {index} of {len(counts)} along axis {axis}: {why}"
     aspect = maps.spacing[rows] / maps.spacing[columns]
     dx, dy = (at(maps.offsets[maps.axes.index(a)]) for a in (columns, rows))
     return Plane(
@@ -127,7 +128,7 @@ def _offsets(axis: Axes, legend: Axes, plane: Plane) -> None:
     axis.set_title("offset vectors: where each pixel looks", fontsize=9)
     y, x = np.mgrid[-1:1:101j, -1:1:101j]
     wheel = flow_colours(np.stack([x, y]) * longest, longest)
-    wheel[np.hypot(x, y) > 1] = 255
+    wheel[np.hypot(x, y) > 0.99] = 255
     legend.imshow(wheel)
     legend.set_title("direction", fontsize=8, pad=3)
     unit = "pixels" if plane.aspect == 1 else "pixels' widths"

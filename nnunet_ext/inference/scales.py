@@ -11,6 +11,7 @@ scale; theirs are the whole image up to scale 1.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,13 +121,12 @@ class _Total:
         self._sums: list[Tensor] = []
 
     def add(self, logits: Tensor) -> None:
-        """Add a scale's `(K, *S)` logits, on their device if its memory suffices."""
-        full = False
-        try:
+        """Add a scale's `(K, *S)` logits, on their device if it can: it may be full, or count in 32 bits."""
+        added = False
+        with contextlib.suppress(RuntimeError):  # as nnU-Net tries again
             self._add(logits)
-        except torch.OutOfMemoryError:
-            full = True
-        if full:  # outside the handling of the error, which would keep the memory of what failed
+            added = True
+        if not added:  # outside the handling of the error, which would keep the memory of what failed
             self._add(logits.cpu())
         self._n += 1
 
