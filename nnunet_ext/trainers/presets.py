@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECODER, MSNET_DECODER
+from nnunet_ext.architectures.heads.offset_branch import OffsetVectorHead
 from nnunet_ext.architectures.network import ComposedSpec
 from nnunet_ext.architectures.published.msnet import MSNetSpec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
-from nnunet_ext.trainers import m2snet, spatial_lifting
+from nnunet_ext.trainers import m2snet, ovenet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
+from nnunet_ext.trainers.offset_vectors import OffsetVectorTrainer
 from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
 from nnunet_ext.trainers.recipe import Recipe
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
@@ -115,6 +117,13 @@ class nnUNetTrainerM2SNet_Res2Net50_DenseFilter(PretrainedEncoderTrainer):
 
 
 # --- OVeNet (docs/methods/ovenet.md) ---------------------------------------------------------------------------------
+
+
+class nnUNetTrainerOVeNet(OffsetVectorTrainer):
+    """OVeNet's offset vectors, in a small branch of their own, on the plan's network."""
+
+    spec = ComposedSpec(head=OffsetVectorHead())
+    paper_recipe = ovenet.PAPER_RECIPE
 
 
 class nnUNetTrainerLossScaled(nnUNetTrainerExt):

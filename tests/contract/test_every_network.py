@@ -26,6 +26,9 @@ def compositions():
     return list(by_spec.values())
 
 
+OPTIONS_OF_PARTS = ("nnUNetTrainerExt_Plain_OVeDecoder", "nnUNetTrainerExt_M2S_OVeShared20")
+
+
 def cases():
     """(trainer, plan) for every trainer and every kind of plan that it supports."""
     plans = {
@@ -36,8 +39,10 @@ def cases():
         "3d_anisotropic": {"patch_size": [6, 16, 16], "anisotropic": True},
         "3d_residual": {"patch_size": [16, 8, 16], "residual": True},
     }
-    for name in [*PRESETS, *compositions()]:
+    for name in [*PRESETS, *compositions(), *OPTIONS_OF_PARTS]:
         spec = resolve(name).spec
+        if spec is None:  # the plan's own network, built by nnU-Net
+            continue
         for kind, arguments in plans.items():
             if int(kind[0]) in spec.dims and not (spec.dims == (2,) and kind != "2d"):
                 yield pytest.param(name, arguments, id=f"{name.removeprefix('nnUNetTrainer')}-{kind}")
