@@ -27,7 +27,8 @@ from torch import Tensor, nn
 class OhemCrossEntropy(nn.Module):
     """Cross-entropy averaged over the pixels that are hard at present, of the batch as a whole.
 
-    It computes in float32 whatever autocast says (float64 of float64 logits), and does not wait for the GPU.
+    It computes in float32 whatever autocast says (float64 of float64 logits), and does not wait for the GPU. With class
+    weights, move it there (`.to(device)`), which nnU-Net does not do; else they are copied at every call.
 
     Args:
         ignore_label: the label of pixels that do not count; None: all count.

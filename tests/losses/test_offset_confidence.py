@@ -189,8 +189,8 @@ def test_an_offset_of_1_is_the_next_voxel_of_its_axis(axis):
 
 @pytest.mark.parametrize(("value", "found"), [(math.inf, 19), (-math.inf, 0), (math.nan, 0), (1e30, 19)])
 def test_no_offset_points_outside_of_the_array(value, found):
-    codes = torch.arange(20).view(1, 4, 5)
-    assert (look_up_nearest(codes, torch.full((1, 2, 4, 5), value)) == found).all()
+    codes = torch.arange(20).view(1, 2, 5, 2)
+    assert (look_up_nearest(codes, torch.full((1, 3, 2, 5, 2), value)) == found).all()
 
 
 def test_certain_confidence_has_a_finite_loss():
@@ -198,6 +198,9 @@ def test_certain_confidence_has_a_finite_loss():
     offsets = torch.ones(1, 2, 4, 4)
     value = confidence_loss(logit, offsets, target, **LABELS)
     assert value.item() == pytest.approx(200 * 15 / 16)  # the last pixel meets itself
+    for sign, wrong in ((1, 15 / 16), (-1, 1 / 16)):  # of the authors' logarithm, the least is log(1e-7)
+        value = confidence_loss(sign * logit.double(), offsets, target, **LABELS, authors=True)
+        assert value.item() == pytest.approx(-math.log(1e-7) * wrong, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -157,7 +157,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(z, target)
     assert value.dtype == torch.float32
-    assert value == loss(z.float(), target)
+    assert value == loss(z, target) == loss(z.float(), target)
 
 
 def test_nothing_waits_for_values():
