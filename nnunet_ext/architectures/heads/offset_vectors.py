@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_ext.architectures.precision import without_autocast
+
 Fuse = Literal["logits", "softmax", "sigmoid"]
 
 
@@ -128,7 +130,7 @@ class OffsetRefinement(nn.Module):
             initial: `(B, K, *S)` logits.
             raw: `(B, n + 1, *S)`, n channels of offsets before tanh, in axis order, then the logit of the confidence.
         """
-        with torch.autocast(initial.device.type, enabled=False):
+        with without_autocast(initial.device.type):
             initial, raw = initial.float(), raw.float()
             offsets, confidence = torch.tanh(raw[:, :-1]), raw[:, -1:]
             if initial.ndim - 2 == len(self.max_offset):
