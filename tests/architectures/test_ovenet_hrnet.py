@@ -418,6 +418,10 @@ def test_compiles_to_one_graph():
     network.stage3, network.stage4 = nn.Sequential(), nn.Sequential()  # more of the same as stage 2
     network.offset_branch.seg_layers["stage4_2"] = nn.Sequential()
     compiles(network, image(64, 64))
+    wrapped = torch.compile(network, backend="eager").eval()
+    wrapped.train()  # as nnU-Net does with what it has compiled
+    assert network.offset_branch.training
+    assert not network.bn1.training
 
 
 @pytest.mark.slow
