@@ -19,12 +19,13 @@ their call shifts the image by up to half a pixel). Volumes are ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nnunet_ext.architectures.precision import without_autocast
 
 Fuse = Literal["logits", "softmax", "sigmoid"]
 
@@ -130,9 +131,7 @@ class OffsetRefinement(nn.Module):
             initial: `(B, K, *S)` logits.
             raw: `(B, n + 1, *S)`, n channels of offsets before tanh, in axis order, then the logit of the confidence.
         """
-        # the meta device, on which networks are counted, knows no autocast
-        device = initial.device.type
-        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
+        with without_autocast(initial.device.type):
             initial, raw = initial.float(), raw.float()
             offsets, confidence = torch.tanh(raw[:, :-1]), raw[:, -1:]
             if initial.ndim - 2 == len(self.max_offset):
