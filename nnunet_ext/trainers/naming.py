@@ -37,6 +37,11 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerM2SNet_Res2Net50": "M2SNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter": "the same with its code's filters, for the authors' checkpoints (2D)",
     "nnUNetTrainerOVeNet": "OVeNet: the plan's network and offset vectors that refine its class map (2D and 3D)",
+    "nnUNetTrainerHRNetW48": "OVeNet's base: HRNetV2-W48, pretrained (2D)",
+    "nnUNetTrainerOVeNet_HRNetW48": "OVeNet as published, on a pretrained HRNetV2-W48 (2D)",
+    "nnUNetTrainerOVeNet_HRNetW48_Frozen": "the same, the offset branch alone trained, on a finished HRNetV2-W48 (2D)",
+    "nnUNetTrainerHRNetW48OCR": "OVeNet's other base: HRNetV2-W48 with object-contextual representations (2D)",
+    "nnUNetTrainerOVeNet_HRNetW48OCR": "OVeNet as published on HRNetV2-W48 with OCR (2D)",
     "nnUNetTrainerLossScaled": "OVeNet's control: nnU-Net's own network with its loss times 2 (2D and 3D)",
 }
 

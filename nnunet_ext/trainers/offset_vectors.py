@@ -65,7 +65,7 @@ class OffsetVectorTrainer(nnUNetTrainerExt):
         if not labels.has_regions and labels.num_segmentation_heads < 2:
             raise ValueError(
                 f"{cls.__name__} chooses between classes by looking at other pixels; dataset.json has "
-                f"{dataset_json['labels']}, which is one class. Add the label of a structure to \"labels\"."
+                f'{dataset_json["labels"]}, which is one class. Add the label of a structure to "labels".'
             )
 
     def _build_method_loss(self, plain: CheckedLoss) -> nn.Module:
@@ -75,5 +75,10 @@ class OffsetVectorTrainer(nnUNetTrainerExt):
             plain if self.enable_deep_supervision else None,
             regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
+            auxiliary=self._auxiliary_loss(plain),
             **vars(weights),
         )
+
+    def _auxiliary_loss(self, plain: CheckedLoss) -> nn.Module | None:
+        """Return the loss of a network's auxiliary logits; None if it has none."""
+        return None

@@ -67,7 +67,7 @@ def look_up(values: Tensor, offsets: Tensor) -> Tensor:
     """
     axes = []
     for a, size in enumerate(values.shape[2:]):
-        # voxel i at (2 i + 1) / size - 1, grid_sample's other convention, which float32 holds several times more exactly
+        # voxel i at (2 i + 1) / size - 1, the convention that float32 holds several times more exactly
         own = (2 * torch.arange(size, device=values.device, dtype=torch.float64) + 1) / size - 1
         own = own.to(values.dtype).view(-1, *[1] * (values.ndim - 3 - a))
         axes.append(own + offsets[:, a] * (2 / size))
