@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -38,7 +38,10 @@ class TrainingOutput(NamedTuple):
 
 
 def describe_part(part: Any) -> str:
-    """Return the dotted name of a class or function, with the options that a `partial` fixes."""
+    """Return the dotted name of a class or function, with the options that a `partial` or a dataclass fixes."""
+    if is_dataclass(part) and not isinstance(part, type):
+        options = ", ".join(f"{f.name}={getattr(part, f.name)!r}" for f in fields(part))
+        return f"{describe_part(type(part))}({options})"
     if isinstance(part, partial):
         options = ", ".join(f"{k}={v!r}" for k, v in sorted(part.keywords.items()))
         return f"{describe_part(part.func)}({options})"
@@ -103,7 +106,8 @@ class ComposedSpec(NetworkSpec):
         encoder: `(topology, input_channels) -> module` with `out_channels` and `strides`.
         decoder: `(topology, in_channels, strides, deep_supervision) -> module` with `out_channels` and
             `deep_supervision`.
-        head: `(dims, in_channels, out_channels) -> module`.
+        head: `(dims, in_channels, out_channels) -> module`, one for each scale. A head that refines what these give
+            has a method `attach(topology, (encoder, decoder), output_channels, new_decoder) -> network`.
 
     A part that cannot be built for every plan has a static method `check_topology(topology)`, which raises
     `UnsupportedPlanError` before work starts.
@@ -127,6 +131,10 @@ class ComposedSpec(NetworkSpec):
         encoder = self.encoder(topology, input_channels)
         channels, strides = cast("list[int]", encoder.out_channels), cast("list[list[int]]", encoder.strides)
         decoder = self.decoder(topology, channels, strides, deep_supervision)
+        attach = getattr(self.head, "attach", None)
+        if attach is not None:
+            new_decoder = partial(self.decoder, topology, channels, strides, False)
+            return attach(topology, (encoder, decoder), output_channels, new_decoder)
         heads = [self.head(topology.dims, c, output_channels) for c in cast("list[int]", decoder.out_channels)]
         return ComposedNetwork(encoder, decoder, heads)
 

@@ -60,6 +60,9 @@ class Topology:
         norm, norm_kwargs, dropout, dropout_kwargs, nonlin, nonlin_kwargs: module classes and their arguments.
         encoder_kwargs: further arguments of the residual encoder (`block`, `bottleneck_channels`, `stem_channels`).
         nonlin_first: convolution, nonlinearity, normalisation instead of convolution, normalisation, nonlinearity.
+        spacing: size of a voxel in mm, of the axes that are not copies; empty if not known. Images without a physical
+            size have 1.
+        copied_axes: how many of the axes, counted from the first, are copies of the image (Spatial Lifting).
         normalization: (C,) names of nnU-Net's schemes by which it normalises the image channels; empty if not known.
     """
 
@@ -81,17 +84,21 @@ class Topology:
     encoder_kwargs: Mapping[str, Any] = field(default_factory=dict)
     nonlin_first: bool = False
     normalization: tuple[str, ...] = ()
+    spacing: tuple[float, ...] = ()
+    copied_axes: int = 0
 
     @classmethod
     def from_plan(
-        cls, architecture: Mapping[str, Any], patch_size: Sequence[int], normalization: Sequence[str] = ()
-    ) -> Topology:
+        cls, architecture: Mapping[str, Any], patch_size: Sequence[int], normalization: Sequence[str] = (),
+        spacing: Sequence[float] = (),
+    ) -> Topology:  # fmt: skip
         """Read the `architecture` entry of a plan's configuration.
 
         Args:
             architecture: `{"network_class_name", "arch_kwargs", "_kw_requires_import"}` as in plans.json.
             patch_size: (dims,) voxels of the same configuration.
             normalization: (C,) `normalization_schemes` of the same configuration.
+            spacing: (dims,) mm of the same configuration.
 
         Raises:
             UnsupportedPlanError: for network classes other than nnU-Net's two U-Nets, or an entry that cannot
@@ -127,6 +134,7 @@ class Topology:
             },
             nonlin_first=bool(k.get("nonlin_first", False)),
             normalization=tuple(normalization),
+            spacing=tuple(float(s) for s in spacing),
         )
 
     @property

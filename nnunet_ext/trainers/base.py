@@ -26,7 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_ext.architectures.network import NetworkSpec
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
 from nnunet_ext.trainers import checkpoints, manifest, multi_scale
+from nnunet_ext.trainers.augmentation import ignoring_padding
 from nnunet_ext.trainers.recipe import Recipe, encoder_and_rest
+from nnunet_ext.trainers.taken_weights import tell_what_stays
 from nnunet_ext.trainers.training_loss import CheckedLoss, TrainingLoss, Weighted, finest_scale
 
 
@@ -36,7 +38,9 @@ def topology_of(configuration: ConfigurationManager) -> Topology:
         "network_class_name": configuration.network_arch_class_name,
         "arch_kwargs": configuration.network_arch_init_kwargs,
     }
-    return Topology.from_plan(architecture, configuration.patch_size, configuration.normalization_schemes)
+    return Topology.from_plan(
+        architecture, configuration.patch_size, configuration.normalization_schemes, configuration.spacing
+    )
 
 
 class nnUNetTrainerExt(nnUNetTrainer):
@@ -64,14 +68,14 @@ class nnUNetTrainerExt(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net reads this very signature)
     ) -> None:
-        self._refuse_early(plans, configuration)
+        self._refuse_early(plans, configuration, dataset_json)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._apply_recipe()
 
     # ---------------------------------------------------------------- before work starts
 
     @classmethod
-    def _refuse_early(cls, plans: dict, configuration: str) -> None:
+    def _refuse_early(cls, plans: dict, configuration: str, dataset_json: dict) -> None:
         """Raise what can be known before nnU-Net makes a folder.
 
         Raises:
@@ -106,6 +110,9 @@ class nnUNetTrainerExt(nnUNetTrainer):
             self.num_val_iterations_per_epoch = recipe.num_val_iterations_per_epoch
         if recipe.augmentation is not None:
             self.get_training_transforms = recipe.augmentation
+        if recipe.padding_is_ignored:
+            for name in ("get_training_transforms", "get_validation_transforms"):
+                setattr(self, name, ignoring_padding(getattr(self, name), self.label_manager.ignore_label))
         # a short training keeps ten resumable checkpoints as a long one does (nnU-Net: every 50 of 1000 epochs)
         self.save_every: int = max(1, min(50, self.num_epochs // 10))
         if self.spec is not None and not self.spec.supports_deep_supervision:
@@ -165,6 +172,11 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if decoder is not None:
             decoder.deep_supervision = enabled and self.enable_deep_supervision
 
+    def initialize(self) -> None:
+        """Initialise as nnU-Net does; from here on it is said what `-pretrained_weights` does not find."""
+        super().initialize()
+        self._taken = tell_what_stays(self.unwrapped_network, lambda line: self.print_to_log_file(line))
+
     # ---------------------------------------------------------------- recipe
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
@@ -191,11 +203,11 @@ class nnUNetTrainerExt(nnUNetTrainer):
     def _build_loss(self) -> nn.Module:
         """Wrap nnU-Net's loss (or the recipe's, under nnU-Net's deep supervision) for the method's extra outputs."""
         plain = super()._build_loss()
-        if self.recipe.loss is not None:
-            single = self.recipe.loss(self)
-            plain = DeepSupervisionWrapper(single, plain.weight_factors) if self.enable_deep_supervision else single
+        deep = self.enable_deep_supervision
+        single = self.recipe.loss(self) if self.recipe.loss is not None else plain.loss if deep else plain
         if self.recipe.loss_factor is not None:
-            plain = Weighted(plain, self.recipe.loss_factor)
+            single = Weighted(single, self.recipe.loss_factor)
+        plain = DeepSupervisionWrapper(single, plain.weight_factors) if deep else single
         checked = CheckedLoss(plain, self.label_manager.num_segmentation_heads)
         loss = TrainingLoss(checked, self._build_method_loss(checked), self._finest_logits)
         if not self.continues:  # when validating a finished training, what the added loss needs is not asked for
@@ -210,7 +222,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
         """Return what the added loss sees of the logits of this method's `TrainingOutput`s."""
         return finest_scale(logits)
 
-    def _build_method_loss(self, plain: nn.Module) -> nn.Module | None:
+    def _build_method_loss(self, plain: CheckedLoss) -> nn.Module | None:
         """Return the loss of this method's `TrainingOutput`s; None if its network returns none.
 
         Args:
@@ -245,13 +257,16 @@ class nnUNetTrainerExt(nnUNetTrainer):
         checkpoints.write_json_atomically(splits_file, [{k: list(map(str, v)) for k, v in s.items()} for s in splits])
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
-        """Decide as nnU-Net does; the recipe may mirror fewer axes, in training and at inference alike."""
+        """Decide as nnU-Net does; the recipe may mirror fewer axes (at inference, too) and begin at a larger region."""
         rotation, dummy_2d, initial_patch_size, axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
         if self.recipe.mirror_axes is not None:
             wanted = {a % len(self.configuration_manager.patch_size) for a in self.recipe.mirror_axes}
             axes = self.inference_allowed_mirroring_axes = tuple(a for a in axes if a in wanted)
+        if self.recipe.margin is not None:
+            wanted_size = [math.ceil(p * self.recipe.margin) for p in self.configuration_manager.patch_size]
+            initial_patch_size = np.maximum(initial_patch_size, wanted_size)
         return rotation, dummy_2d, initial_patch_size, axes
 
     # ---------------------------------------------------------------- steps

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import nn
 
 from nnunet_ext.losses.lossnet import LossNet, LossNetLoss, vgg16_features
+from nnunet_ext.losses.ohem import OhemCrossEntropy
 from nnunet_ext.losses.structure import StructureLoss
 from nnunet_ext.trainers.suffixes import typed_otherwise
 from nnunet_ext.trainers.training_loss import Weighted
@@ -21,6 +22,21 @@ def structure_loss(trainer: Any) -> nn.Module:
     return StructureLoss(
         labels.has_regions, labels.ignore_label, patch_size=configuration.patch_size, spacing=configuration.spacing
     )
+
+
+def ohem(trainer: Any) -> nn.Module:
+    """Build cross-entropy of the hardest pixels, as the OVeNet paper trains.
+
+    Raises:
+        ValueError: for region-based training, which has no one true class a pixel.
+    """
+    labels = trainer.label_manager
+    if labels.has_regions:
+        raise ValueError(
+            f"{type(trainer).__name__} trains with the cross-entropy of hard pixels (OHEM), which needs one class a "
+            'pixel; "labels" in dataset.json has regions (lists). Train without _paper.'
+        )
+    return OhemCrossEntropy(labels.ignore_label)
 
 
 def lossnet(trainer: Any) -> nn.Module:

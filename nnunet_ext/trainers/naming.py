@@ -14,7 +14,6 @@ import difflib
 import importlib
 import re
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from nnunet_ext.trainers.suffixes import OPTIONS, ORDER, SUFFIX_WORD, ParsedName, TrainerNameError, attributes_of, parse
@@ -37,6 +36,12 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerMSNet_Res2Net50": "MSNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
     "nnUNetTrainerM2SNet_Res2Net50": "M2SNet as published, on a pretrained Res2Net-50, and LossNet (2D)",
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter": "the same with its code's filters, for the authors' checkpoints (2D)",
+    "nnUNetTrainerOVeNet": "OVeNet: the plan's network and offset vectors that refine its class map (2D and 3D)",
+    "nnUNetTrainerHRNetW48": "OVeNet's base: HRNetV2-W48, pretrained (2D)",
+    "nnUNetTrainerOVeNet_HRNetW48": "OVeNet as published, on a pretrained HRNetV2-W48 (2D)",
+    "nnUNetTrainerOVeNet_HRNetW48_Frozen": "the same, the offset branch alone trained, on a finished HRNetV2-W48 (2D)",
+    "nnUNetTrainerHRNetW48OCR": "OVeNet's other base: HRNetV2-W48 with object-contextual representations (2D)",
+    "nnUNetTrainerOVeNet_HRNetW48OCR": "OVeNet as published on HRNetV2-W48 with OCR (2D)",
     "nnUNetTrainerLossScaled": "OVeNet's control: nnU-Net's own network with its loss times 2 (2D and 3D)",
 }
 
@@ -47,11 +52,11 @@ class Part:
 
     Attributes:
         slot: its place in a name; `SLOTS` gives the order.
-        name: what users type; of a part with numbers, an example.
-        builder: `module:attribute`. A part with numbers is given them as keyword arguments; a lifting is given the
-            composition of the other parts first.
+        name: what users type; of a part with options, an example.
+        builder: `module:attribute`. Of a part with options, what returns the part when it is given them as keyword
+            arguments; a lifting is given the composition of the other parts first.
         summary: one line about it.
-        pattern: regular expression of the names of a part with numbers, each a named group.
+        pattern: regular expression of the names of a part with options, each a named group; digits are a number.
         trainer: `module:attribute` of the trainer that it needs, if not the base trainer.
     """
 
@@ -88,6 +93,15 @@ PARTS: tuple[Part, ...] = (
         "M2S",
         "nnunet_ext.architectures.decoders.multiscale_subtraction:M2SNET_DECODER",
         "multi-scale subtraction units between scales (M2SNet)",
+    ),
+    Part(
+        "head",
+        "OVe",
+        "nnunet_ext.architectures.heads.offset_branch:named_head",
+        "class map refined by offset vectors (OVeNet); OVeDecoder, OVeShared: where they branch off; OVe20: tau 0.2; "
+        "OVe15mm: at most 15 mm",
+        r"OVe(?P<branch>Decoder|Shared)?(?:(?P<mm>\d+)mm|(?P<percent>\d+))?",
+        "nnunet_ext.trainers.offset_vectors:OffsetVectorTrainer",
     ),
     Part(
         "lifting",
@@ -145,21 +159,21 @@ def _composition(name: str) -> type:
     last = -1
     words = name.removeprefix(f"{COMPOSITION}_")
     for word in words.split("_"):
-        part, numbers = _find_part(word)
+        part, options = _find_part(word)
         if part is None or SLOTS.index(part.slot) <= last:
             raise TrainerNameError(f"{name}: {_wrong_part(word, part)}")
         last = SLOTS.index(part.slot)
         builder = _load(part.builder)
         try:
             if part.slot == "lifting":
-                spec = builder(spec, **numbers)
+                spec = builder(spec, **options)
             else:
-                spec = replace(spec, **{part.slot: partial(builder, **numbers) if numbers else builder})
+                spec = replace(spec, **{part.slot: builder(**options) if part.pattern else builder})
         except ValueError as error:
             raise TrainerNameError(f"{name}: the part {word}: {error}") from error
         if part.trainer is not None:
             trainers.append(_load(part.trainer))
-    bases = tuple(trainers) or (_load("nnunet_ext.trainers.base:nnUNetTrainerExt"),)
+    bases = tuple(trainers[::-1]) or (_load("nnunet_ext.trainers.base:nnUNetTrainerExt"),)
     return _make_class(name, bases, spec=spec, paper_recipe=None, __doc__=f"The composition {words}.")
 
 
@@ -168,11 +182,11 @@ def _load(where: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _find_part(word: str) -> tuple[Part | None, dict[str, int]]:
-    """Return the part that a word of a name means, and the numbers in it."""
+def _find_part(word: str) -> tuple[Part | None, dict[str, int | str]]:
+    """Return the part that a word of a name means, and the options in it."""
     for part in PARTS:
         if part.pattern is not None and (match := re.fullmatch(part.pattern, word)):
-            return part, {k: int(v) for k, v in match.groupdict().items() if v is not None}
+            return part, {k: int(v) if v.isdigit() else v for k, v in match.groupdict().items() if v is not None}
         if part.name == word:
             return part, {}
     return None, {}

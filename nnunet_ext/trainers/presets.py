@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECODER, MSNET_DECODER
+from nnunet_ext.architectures.heads.offset_branch import OffsetVectorHead
 from nnunet_ext.architectures.network import ComposedSpec
+from nnunet_ext.architectures.published.hrnet import HRNetSpec
 from nnunet_ext.architectures.published.msnet import MSNetSpec
+from nnunet_ext.architectures.published.ovenet_hrnet import OVeNetHRNetSpec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
-from nnunet_ext.trainers import m2snet, spatial_lifting
+from nnunet_ext.trainers import m2snet, ovenet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
+from nnunet_ext.trainers.hrnet import FrozenTrainer, HRNetTrainer, OVeNetHRNetTrainer
+from nnunet_ext.trainers.offset_vectors import OffsetVectorTrainer
 from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
 from nnunet_ext.trainers.recipe import Recipe
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
@@ -115,6 +120,43 @@ class nnUNetTrainerM2SNet_Res2Net50_DenseFilter(PretrainedEncoderTrainer):
 
 
 # --- OVeNet (docs/methods/ovenet.md) ---------------------------------------------------------------------------------
+
+
+class nnUNetTrainerOVeNet(OffsetVectorTrainer):
+    """OVeNet's offset vectors, in a small branch of their own, on the plan's network."""
+
+    spec = ComposedSpec(head=OffsetVectorHead())
+    paper_recipe = ovenet.PAPER_RECIPE
+
+
+class nnUNetTrainerHRNetW48(HRNetTrainer):
+    """HRNetV2-W48, the base of OVeNet, pretrained; 65,847,841 parameters for one output."""
+
+    spec = HRNetSpec()
+
+
+class nnUNetTrainerOVeNet_HRNetW48(OVeNetHRNetTrainer):
+    """OVeNet as published, on a pretrained HRNetV2-W48."""
+
+    spec = OVeNetHRNetSpec()
+
+
+class nnUNetTrainerOVeNet_HRNetW48_Frozen(FrozenTrainer):
+    """OVeNet's offset branch alone, on a finished HRNetV2-W48 (`-pretrained_weights`)."""
+
+    spec = OVeNetHRNetSpec(frozen=True)
+
+
+class nnUNetTrainerHRNetW48OCR(HRNetTrainer):
+    """HRNetV2-W48 with object-contextual representations, pretrained."""
+
+    spec = HRNetSpec(ocr=True)
+
+
+class nnUNetTrainerOVeNet_HRNetW48OCR(OVeNetHRNetTrainer):
+    """OVeNet as published, on a pretrained HRNetV2-W48 with object-contextual representations."""
+
+    spec = OVeNetHRNetSpec(ocr=True)
 
 
 class nnUNetTrainerLossScaled(nnUNetTrainerExt):

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import torch.distributed as dist
 
-from nnunet_ext.architectures.encoders.pretrained import TimmEncoder, load_pretrained
+from nnunet_ext.architectures.encoders.pretrained import load_pretrained
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.suffixes import typed_otherwise
 
 
 class PretrainedEncoderTrainer(nnUNetTrainerExt):
-    """Trainer of networks with an `encoder` of timm.
+    """Trainer of networks with an `encoder` of timm, or that take timm's weights themselves (`Pretrained`).
 
     Weights are loaded once, when a new training is initialised. A training that is continued has its own, and so has
     a network that predicts; neither needs a file or a connection.
@@ -46,8 +46,8 @@ class PretrainedEncoderTrainer(nnUNetTrainerExt):
 
     def _load_encoder(self) -> str:
         """Load in the first process, then in the others, which find what it has downloaded."""
-        encoder = self.unwrapped_network.encoder
-        assert isinstance(encoder, TimmEncoder)
+        network: Any = self.unwrapped_network
+        encoder = network if hasattr(network, "take") else network.encoder
         instead = typed_otherwise(type(self), add="scratch")
         if not self.is_ddp:
             return load_pretrained(encoder, instead)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import nn
@@ -35,6 +35,10 @@ class Recipe:
         loss_factor: times the loss (nnU-Net's or `loss`) is trained with; the added loss is not multiplied.
         added_loss: `(trainer) -> module(logits (B, K, *S), target)`, added to the loss, at the finest scale.
         augmentation: same signature as `nnUNetTrainer.get_training_transforms`.
+        margin: augmentation is given a region of this multiple of the patch, at least; nnU-Net's own suffices for its
+            own rotations and scales.
+        padding_is_ignored: voxels outside of the image get the ignore label, where the dataset has one, and not that of
+            class 0.
         mirror_axes: spatial axes (-1 is the last) that are mirrored, in training and in test-time augmentation.
         clip_gradients: `(parameters) -> None`, applied before each optimiser step, after nnU-Net's clipping to norm 12
             (which cannot be left out without copying nnU-Net's training step).
@@ -55,6 +59,8 @@ class Recipe:
     loss_factor: float | None = None
     added_loss: Callable[[Any], nn.Module] | None = None
     augmentation: Callable[..., Any] | None = None
+    margin: float | None = None
+    padding_is_ignored: bool | None = None
     mirror_axes: tuple[int, ...] | None = None
     clip_gradients: Callable[[list[nn.Parameter]], Any] | None = None
     scales: tuple[float, ...] | None = None
@@ -72,7 +78,13 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """Return the fields that differ from nnU-Net's own, as JSON values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: describe_part(v) if callable(v) else v for k, v in values.items() if v is not None}
+        return {k: _described(v) for k, v in values.items() if v is not None}
+
+
+def _described(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return describe_part(value) if callable(value) else value
 
 
 def encoder_and_rest(network: nn.Module, lr: float, factor: float) -> list[dict[str, Any]]:

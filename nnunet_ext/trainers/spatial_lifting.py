@@ -24,6 +24,7 @@ from nnunet_ext.trainers.augmentation import flips_and_quarter_turns
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.method_losses import structure_loss
 from nnunet_ext.trainers.recipe import Recipe
+from nnunet_ext.trainers.training_loss import CheckedLoss
 
 
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -80,8 +81,9 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
         assert isinstance(selection, SliceSelection)
         return selection
 
-    def _build_method_loss(self, plain: nn.Module) -> nn.Module:
-        return SlicewiseLoss(plain)
+    def _build_method_loss(self, plain: CheckedLoss) -> nn.Module:
+        inner = super()._build_method_loss(plain)  # of a head that needs more than class scores
+        return SlicewiseLoss(plain if inner is None else inner)
 
     def _finest_logits(self, logits: Any) -> Tensor:
         """Draw one slice: on average, its loss is the mean over slices. Slices are not judged by it."""

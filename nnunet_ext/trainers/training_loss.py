@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.network import TrainingOutput
@@ -56,6 +57,12 @@ class CheckedLoss(nn.Module):
                 f"{[tuple(t.shape) for t in targets]} with {self.n_heads} classes or regions"
             )
         self._checked = True
+
+
+def of_one_scale(checked: CheckedLoss) -> CheckedLoss:
+    """Return a loss without nnU-Net's deep supervision around it."""
+    inner = checked.loss
+    return CheckedLoss(inner.loss if isinstance(inner, DeepSupervisionWrapper) else inner, checked.n_heads)
 
 
 class TrainingLoss(nn.Module):

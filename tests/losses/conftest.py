@@ -1,9 +1,10 @@
-"""The VGG of the reference vectors: its weights are drawn, written as a user's file and read."""
+"""Reference vectors, and the VGG of some of them: its weights are drawn, written as a user's file and read."""
 
 import numpy as np
 import pytest
 import torch
 from support import REFERENCE
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_ext.losses.lossnet import LossNet, vgg16_features
 from nnunet_ext.weights import FOLDER
@@ -50,6 +51,16 @@ def vectors():
         return dict(file)
 
 
+@pytest.fixture(scope="session")
+def ovenet():
+    """The reference vectors of OVeNet's losses, as tensors."""
+    path = REFERENCE / "ovenet_losses.npz"
+    if not path.is_file():
+        pytest.skip("reference vectors are not here")
+    with np.load(path) as file:
+        return {k: torch.from_numpy(np.asarray(v)) for k, v in file.items()}
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
@@ -65,3 +76,30 @@ def ignoring(regions, shape, batch=2):
         return z, target, target
     masks = torch.rand(batch, 3, *shape) > 0.5
     return z, torch.cat([masks, ignored], 1), torch.cat([masks ^ ignored, ignored], 1)
+
+
+def agree(ours, reference, rtol=1e-5):
+    """Relative to the largest of the reference, as its tolerances are."""
+    return bool((ours.detach() - reference).abs().max() <= rtol * reference.abs().max())
+
+
+def leaf(values):
+    """A copy that collects gradients."""
+    return values.clone().requires_grad_()
+
+
+class Waits(TorchDispatchMode):
+    """Collects what would have a GPU's values fetched or counted before the next operation can start."""
+
+    OPERATIONS = ("_local_scalar_dense", "nonzero", "masked_select")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in self.OPERATIONS or by_mask:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))

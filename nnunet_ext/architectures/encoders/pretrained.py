@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,24 @@ from nnunet_ext.architectures.topology import Topology
 from nnunet_ext.weights import ENDINGS, FOLDER, WeightsError, fetch, local_file, read_state_dict
 
 RGB_TO_01 = "RGBTo01Normalization"  # nnU-Net's, of 8-bit colour images
+
+
+class Pretrained(Protocol):
+    """What can begin at the ImageNet weights of a model of timm: an encoder, or a network that has its layers.
+
+    Attributes:
+        name: of the model in timm.
+        input_channels: C.
+        mean, std: (3,) of the images that the weights expect, in 0..1.
+    """
+
+    name: str
+    input_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the weights and statistics of timm's whole model, with 3 input channels, into its own tensors."""
 
 
 class TimmEncoder(nn.Module):
@@ -41,7 +59,8 @@ class TimmEncoder(nn.Module):
         information, settings = cast("Any", self.model.feature_info), cast("Any", self.model.pretrained_cfg)
         self.out_channels: list[int] = information.channels()
         self.strides: list[list[int]] = [[r, r] for r in information.reduction()]
-        self.mean, self.std = tuple(settings["mean"]), tuple(settings["std"])
+        self.mean: tuple[float, ...] = tuple(settings["mean"])
+        self.std: tuple[float, ...] = tuple(settings["std"])
 
     def _features(self, **arguments: Any) -> nn.Module:
         import timm
@@ -89,7 +108,7 @@ class ImageNormalization(nn.Module):
         return (x - self.mean) / self.std
 
 
-def normalization_for(encoder: TimmEncoder, topology: Topology | None) -> nn.Module:
+def normalization_for(encoder: Pretrained, topology: Topology | None) -> nn.Module:
     """Return what makes of the plan's images what the encoder's pretrained weights expect.
 
     That is the encoder's mean and standard deviation where nnU-Net maps colour images to 0..1, and nothing
@@ -102,7 +121,7 @@ def normalization_for(encoder: TimmEncoder, topology: Topology | None) -> nn.Mod
     return ImageNormalization([*encoder.mean, *[0.0] * beyond], [*encoder.std, *[1.0] * beyond])
 
 
-def load_pretrained(encoder: TimmEncoder, instead: str) -> str:
+def load_pretrained(encoder: Pretrained, instead: str) -> str:
     """Load an encoder's ImageNet weights, from the user's file or else through timm.
 
     The encoder's tensors keep their identity (an optimiser may hold them already) and their device.

@@ -12,8 +12,8 @@ logits are looked up and fused, not probabilities (`fuse` chooses otherwise).
 
 Where we differ: offsets are voxels in tensor axis order, and the largest is fixed when the network is built. The code
 has grid units of whatever array it is given, so that its network reaches twice as far in a whole test image as in the
-crop that it was trained on. A zero offset is the identity (`align_corners=True`, the default of the PyTorch that the
-authors pin; theirs under a later one shifts the image by up to half a pixel). Volumes are ours.
+crop that it was trained on. A zero offset is the identity, as under the PyTorch that the authors pin (under a later one
+their call shifts the image by up to half a pixel). Volumes are ours.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nnunet_ext.architectures.precision import without_autocast
 
 Fuse = Literal["logits", "softmax", "sigmoid"]
 
@@ -65,11 +67,12 @@ def look_up(values: Tensor, offsets: Tensor) -> Tensor:
     """
     axes = []
     for a, size in enumerate(values.shape[2:]):
-        own = torch.arange(size, device=values.device, dtype=values.dtype)
-        own = own.view(-1, *[1] * (values.ndim - 3 - a))
-        axes.append((own + offsets[:, a]) * (2 / max(size - 1, 1)) - 1)
+        # voxel i at (2 i + 1) / size - 1, the convention that float32 holds several times more exactly
+        own = (2 * torch.arange(size, device=values.device, dtype=torch.float64) + 1) / size - 1
+        own = own.to(values.dtype).view(-1, *[1] * (values.ndim - 3 - a))
+        axes.append(own + offsets[:, a] * (2 / size))
     grid = torch.stack(axes[::-1], -1)  # grid_sample counts axes from the last
-    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def fuse_logits(initial: Tensor, seed: Tensor, confidence: Tensor) -> Tensor:
@@ -128,7 +131,7 @@ class OffsetRefinement(nn.Module):
             initial: `(B, K, *S)` logits.
             raw: `(B, n + 1, *S)`, n channels of offsets before tanh, in axis order, then the logit of the confidence.
         """
-        with torch.autocast(initial.device.type, enabled=False):
+        with without_autocast(initial.device.type):
             initial, raw = initial.float(), raw.float()
             offsets, confidence = torch.tanh(raw[:, :-1]), raw[:, -1:]
             if initial.ndim - 2 == len(self.max_offset):

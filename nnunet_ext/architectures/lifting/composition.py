@@ -48,6 +48,7 @@ def lift_topology(topology: Topology, depth: int, channels: int) -> Topology:
         features=(channels,) * topology.n_stages,
         strides=tuple(strides),
         kernels=tuple(kernels),
+        copied_axes=1,
         norm=in_three_dimensions(topology.norm),
         dropout=in_three_dimensions(topology.dropout),
     )

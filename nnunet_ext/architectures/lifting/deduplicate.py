@@ -172,7 +172,7 @@ RULES.update(
 )
 
 
-def run_deduplicated(network: nn.Module, x: Tensor, depth: int, stacked: bool = True) -> Tensor:
+def run_deduplicated(network: nn.Module, x: Tensor, depth: int, stacked: bool = True) -> Any:
     """Return `network(replicate(x, depth))`, computing equal slices once.
 
     Args:
@@ -182,7 +182,7 @@ def run_deduplicated(network: nn.Module, x: Tensor, depth: int, stacked: bool = 
         stacked: as for `DistinctVolume`.
 
     Returns:
-        `(B, K, D, H, W)`, contiguous.
+        `(B, K, D, H, W)`, contiguous; or what else the network returns.
     """
     out = network(DistinctVolume((x.unsqueeze(2), (0,) * depth), stacked=stacked))
     return out.full().contiguous() if isinstance(out, DistinctVolume) else out

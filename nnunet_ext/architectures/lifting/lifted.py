@@ -7,7 +7,7 @@ construction are computed once (`deduplicate.py`), with the same result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class LiftedNetwork(nn.Module):
     """`(B, C, H, W)` -> logits `(B, K, H, W)` in evaluation mode; all slices `(B, K, D, H, W)` in training mode.
 
     Args:
-        network: `(B, C, D, H, W) -> (B, K, D, H, W)`.
+        network: `(B, C, D, H, W) -> (B, K, D, H, W)`; in training also a `TrainingOutput` of such volumes.
         depth: D, how often the image is copied (16 in the paper).
         n_selected: S, how many slices predict (5 in the paper).
         multiple: (2,) sizes that the network needs H and W to be multiples of; others are padded inside.
@@ -52,7 +52,7 @@ class LiftedNetwork(nn.Module):
         self._multiple, self._minimum = tuple(multiple), tuple(minimum)
 
     def slices(self, x: Tensor) -> Tensor:
-        """Return every slice's logits.
+        """Return every slice's logits, in evaluation mode.
 
         Args:
             x: `(B, C, H, W)` of any size.
@@ -60,16 +60,25 @@ class LiftedNetwork(nn.Module):
         Returns:
             `(B, K, D, H, W)`.
         """
+        slices = self._volumes(x)
+        return slices if isinstance(slices, Tensor) else cast("Tensor", slices.logits)
+
+    def _volumes(self, x: Tensor) -> Tensor | TrainingOutput:
         padded, (rows, columns) = pad_to_multiple(x, self._multiple, self._minimum)
         form = self.form or self.FASTEST.get(x.device.type, "plain")
         if form == "plain":
             volume = replicate(padded, self.depth)
-            slices = self.network(volume.contiguous(memory_format=torch.channels_last_3d))
+            output = self.network(volume.contiguous(memory_format=torch.channels_last_3d))
         else:
-            slices = run_deduplicated(self.network, padded, self.depth, stacked=form == "stacked")
-        return slices[..., rows, columns]
+            output = run_deduplicated(self.network, padded, self.depth, stacked=form == "stacked")
+        if isinstance(output, Tensor):
+            return output[..., rows, columns]
+        extra = {name: v[..., rows, columns] for name, v in output.extra.items()}
+        return TrainingOutput(output.logits[..., rows, columns], extra)
 
     def forward(self, x: Tensor) -> Tensor | TrainingOutput:
         """Return all slices for the loss in training mode, the fused selected slices otherwise."""
-        slices = self.slices(x)
-        return TrainingOutput(slices, {}) if self.training else self.selection(slices)
+        if self.training:
+            output = self._volumes(x)
+            return TrainingOutput(output, {}) if isinstance(output, Tensor) else output
+        return self.selection(self.slices(x))
