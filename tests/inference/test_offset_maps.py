@@ -230,6 +230,21 @@ def test_scores_beyond_half_precision_are_noticed():
         windows.result((slice(None),) * 3)
 
 
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerOVeNet", "nnUNetTrainerExt_M2S_OVeShared20"])
+@torch.inference_mode()
+def test_networks_of_the_trainers_tell_their_offsets(make_predictors, trainer):
+    heard, image = Heard(), torch.randn(3, 1, 16, 24)
+    stock, ours, _, (network,) = make_predictors("three", trainer=trainer, listener=heard)
+    assert torch.equal(predict(ours, image), stock.predict_logits_from_preprocessed_data(image))
+    found = heard.cases["case"]
+    largest = network.refinement.max_offset
+    assert found.fields.shape == (3, 1, 16, 24)
+    assert bool((found.fields[:2].abs().amax((1, 2, 3)) <= largest.flatten()).all())
+    assert found.fields[:2].abs().max() > 1e-3
+    assert 0 <= found.fields[2].min() < found.fields[2].max() <= 1
+    assert not torch.equal(found.initial, found.logits)
+
+
 # ---------------------------------------------------------------------------------------------- the file's grid
 
 
@@ -488,6 +503,11 @@ def test_a_network_without_offsets_is_refused_before_work(make_predictors):
     message = r"--save-offsets needs a network with offset vectors.*nnUNetTrainerExt_Plain_UNet has none\. Leave --save"
     with pytest.raises(OffsetError, match=message):
         make_predictors(trainer="nnUNetTrainerExt_Plain_UNet", listener=OffsetReport())
+
+
+def test_slices_of_a_lifted_network_have_no_offsets_of_one_image(make_predictors):
+    with pytest.raises(OffsetError, match=r"nnUNetTrainerExt_OVe_SL16 has none"):
+        make_predictors(trainer="nnUNetTrainerExt_OVe_SL16", listener=OffsetReport())
 
 
 def test_several_scales_are_refused_and_scale_1_is_not(predictor_of):
