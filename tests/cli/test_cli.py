@@ -359,9 +359,13 @@ def test_old_python_is_named(monkeypatch):
     ("files", "status", "said"),
     [
         (None, "ok", "not set"),
-        ((), "warning", "no file of vgg16, res2net50d"),
-        (("vgg16-397923af.pth", "vgg16_bn.pth"), "warning", "vgg16-397923af.pth; no file of res2net50d"),
-        (("vgg16.pth", "res2net50d.safetensors"), "ok", "vgg16.pth, res2net50d.safetensors"),
+        ((), "warning", "no file of vgg16, res2net50d, hrnet_w48"),
+        (("vgg16-397923af.pth", "vgg16_bn.pth"), "warning", "vgg16-397923af.pth; no file of res2net50d, hrnet"),
+        (
+            ("vgg16.pth", "res2net50d.safetensors", "hrnet_w48.ms_in1k.pth"),
+            "ok",
+            "vgg16.pth, res2net50d.safetensors, hrnet_w48.ms_in1k.pth",
+        ),
         (("vgg16.pth", "vgg16-397923af.pth"), "error", "several files of vgg16"),
     ],
 )
