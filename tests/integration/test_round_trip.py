@@ -1,6 +1,7 @@
 """From training to a model on another machine, by stock nnU-Net commands only."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -14,8 +15,10 @@ import torchvision
 from PIL import Image
 
 LIFTED = "nnUNetTrainerSLUNet_5L1Res_2epochs_2iters"
-COMPOSED = "nnUNetTrainerM2SNet_2epochs_2iters"  # with LossNet, whose weights only trainings are given
+# M2SNet's decoder, OVeNet's head, and LossNet, whose weights only trainings are given
+COMPOSED = "nnUNetTrainerExt_M2S_OVe_LossNet_2epochs_2iters"
 FOLDS = (0, 1)
+SIDE = 64  # of images and patches
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,28 @@ def test_our_command_predicts_with_other_networks_but_does_not_score_them(traine
     assert done.returncode == 0
     assert "no quality.csv: a quality score needs a lifted network" in done.stdout
     assert len(label_files(tmp_path / "b")) == 2
+    done = score(trained.host, tmp_path / "c", "-npp", 0, "-nps", 0, "--save-offsets", trainer=COMPOSED)
+    assert done.returncode == 0, done.stdout
+    assert label_files(tmp_path / "c") == label_files(tmp_path / "b")
+    for case, label in label_files(tmp_path / "c").items():
+        found = np.load(tmp_path / "c" / "offsets" / f"{case[:-4]}.npz")
+        assert found["initial"].shape[1:] == Image.open(io.BytesIO(label)).size[::-1]
+        assert np.abs(found["offsets"]).max() < SIDE / 4  # tau 0.5 of the patch
+    assert len(list((tmp_path / "c" / "offsets").glob("*.png"))) == 2
+
+
+def test_our_command_predicts_at_several_scales(trained, predicted, tmp_path):
+    trained.folds_of(LIFTED)
+    done = score(trained.host, tmp_path / "one", "-npp", 0, "-nps", 0, "--scales", 1)
+    assert done.returncode == 0, done.stdout
+    assert label_files(tmp_path / "one") == label_files(predicted)
+    done = score(trained.host, tmp_path / "two", "-npp", 0, "-nps", 0, "--scales", 0.75, 1.5)
+    assert done.returncode == 0, done.stdout
+    assert label_files(tmp_path / "two").keys() == label_files(predicted).keys()
+    done = score(trained.host, tmp_path / "bad", "--scales", 0.75, 0)
+    assert done.returncode != 0
+    assert "'0' is not a number above 0, up to 8" in done.stdout
+    assert not (tmp_path / "bad").exists()
 
 
 def test_validation_scores_its_cases(trained):
@@ -250,4 +275,4 @@ def test_the_best_configuration_is_found_among_two_trainers(trained):
         assert trained.folds_of(trainer) == results / name
     assert found["best_model_or_ensemble"]["result_on_crossval_pre_pp"] == max(scores.values())
     instructions = (results / "inference_instructions.txt").read_text()
-    assert re.search(r"nnUNetv2_predict .*-tr nnUNetTrainer(SLUNet|M2SNet)_", instructions)
+    assert re.search(r"nnUNetv2_predict .*-tr nnUNetTrainer(SLUNet|Ext)_", instructions)
