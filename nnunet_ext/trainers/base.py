@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Sequence
 from os.path import isfile, join
 from typing import Any, ClassVar
 
@@ -59,6 +60,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
     recipe: ClassVar[Recipe] = Recipe()
     paper_recipe: ClassVar[Recipe | None] = None
     continues = False
+    _taken: Sequence[str] = ()  # names of the tensors that `-pretrained_weights` has given
 
     def __init__(
         self,
@@ -266,6 +268,8 @@ class nnUNetTrainerExt(nnUNetTrainer):
             axes = self.inference_allowed_mirroring_axes = tuple(a for a in axes if a in wanted)
         if self.recipe.margin is not None:
             wanted_size = [math.ceil(p * self.recipe.margin) for p in self.configuration_manager.patch_size]
+            if dummy_2d:  # slices are augmented one by one, and as many come out as go in
+                wanted_size[0] = self.configuration_manager.patch_size[0]
             initial_patch_size = np.maximum(initial_patch_size, wanted_size)
         return rotation, dummy_2d, initial_patch_size, axes
 

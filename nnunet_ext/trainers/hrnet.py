@@ -43,6 +43,7 @@ class OVeNetHRNetTrainer(OffsetVectorTrainer, HRNetTrainer):
     """Trainer of OVeNet on HRNet; the offset branch begins at the ImageNet weights of the stages that it copies."""
 
     paper_recipe: ClassVar[Recipe | None] = ovenet.PAPER_RECIPE
+    _auxiliary_loss = HRNetTrainer._auxiliary_loss  # not that of `OffsetVectorTrainer`, which comes first and has none
 
 
 class FrozenTrainer(OVeNetHRNetTrainer):

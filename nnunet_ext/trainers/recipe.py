@@ -36,7 +36,7 @@ class Recipe:
         added_loss: `(trainer) -> module(logits (B, K, *S), target)`, added to the loss, at the finest scale.
         augmentation: same signature as `nnUNetTrainer.get_training_transforms`.
         margin: augmentation is given a region of this multiple of the patch, at least; nnU-Net's own suffices for its
-            own rotations and scales.
+            own rotations and scales. Not along the first axis where slices are augmented one by one.
         padding_is_ignored: voxels outside of the image get the ignore label, where the dataset has one, and not that of
             class 0.
         mirror_axes: spatial axes (-1 is the last) that are mirrored, in training and in test-time augmentation.

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from support import make_dataset_json, make_plans, write_preprocessed
 
 from nnunet_ext import weights
@@ -44,6 +45,19 @@ def construct(name, plans, dataset_json, fold=0, device="cpu"):
         dataset_json=dataset_json,
         device=torch.device(device),
     )
+
+
+def stock_loss(trainer):
+    """nnU-Net's own loss on a trainer's plan and labels, with its scales."""
+    stock = nnUNetTrainer(
+        plans={**trainer.plans_manager.plans, "continue_training": False},
+        configuration=trainer.configuration_name,
+        fold=0,
+        dataset_json=trainer.dataset_json,
+        device=torch.device("cpu"),
+    )
+    stock.enable_deep_supervision = trainer.enable_deep_supervision
+    return stock._build_loss()
 
 
 @pytest.fixture(scope="session")

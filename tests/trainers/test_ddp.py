@@ -13,7 +13,11 @@ from warm import spawn
 BATCHES = (3, 1)  # images a step of rank 0 and 1: an image counts once, wherever it is
 
 
-@pytest.mark.parametrize("name", ["nnUNetTrainerSLUNet_5L1Res_2epochs_2iters", "nnUNetTrainerM2SNet_2epochs_2iters"])
+@pytest.mark.parametrize(
+    "name",
+    ["nnUNetTrainerSLUNet_5L1Res_2epochs_2iters", "nnUNetTrainerM2SNet_2epochs_2iters",
+     "nnUNetTrainerOVeNet_2epochs_2iters"],
+)  # fmt: skip
 def test_two_processes_train_split_and_save(make_trainer, vgg_weights, tmp_path, name):
     trainer = make_trainer(name, batch_dice=False)  # nnU-Net gathers batch Dice only over equal batches
     splits = Path(trainer.preprocessed_dataset_folder_base, "splits_final.json")
@@ -96,4 +100,53 @@ def gradient_main(rank, folder, n_processes):
     distributed = DistributedDataParallel(network)  # kept: it adds the gradients up while they are computed
     loss(distributed(x[share]).logits, target[share]).backward()
     torch.save({name: p.grad for name, p in network.named_parameters()}, f"{folder}/{n_processes}_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_offset_losss_gradients_of_one(make_trainer, tmp_path):
+    """All of its terms are means over images of equal size (batch Dice off, nothing ignored), so halves add up.
+
+    With ignored pixels they are means over each process's own valid pixels, as nnU-Net's cross-entropy is.
+    """
+    trainer = make_trainer("nnUNetTrainerOVeNet", batch_dice=False)
+    plan = trainer.plans_manager.plans, trainer.dataset_json
+    spawn(offset_main, (str(tmp_path), 2, *plan), 2)
+    spawn(offset_main, (str(tmp_path), 1, *plan), 1)
+    one, *two = [torch.load(tmp_path / f"{n}_{rank}.pt") for n, rank in ((1, 0), (2, 0), (2, 1))]
+    assert one["loss"] == pytest.approx((two[0]["loss"] + two[1]["loss"]) / 2, rel=1e-6)
+    assert two[0]["loss"] != pytest.approx(two[1]["loss"], rel=1e-3), "each has images of its own"
+    largest = max(g.abs().max() for g in one["gradients"].values())
+    assert all(any(g.any() for k, g in one["gradients"].items() if part in k) for part in ("offset_branch", "encoder"))
+    for found in two:
+        assert found["gradients"].keys() == one["gradients"].keys()
+        for name, gradient in one["gradients"].items():
+            assert torch.allclose(found["gradients"][name], gradient, rtol=1e-4, atol=1e-6 * largest), name
+
+
+def offset_main(rank, folder, n_processes, plans, dataset_json):
+    """Write loss and gradients of one process's share of four images."""
+    from trainers.conftest import construct
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    trainer = construct("nnUNetTrainerOVeNet", dict(plans), dataset_json)
+    trainer.initialize()
+    dist.init_process_group("gloo", init_method=f"file://{folder}/of{n_processes}", rank=rank, world_size=n_processes)
+    network = trainer.network.double().train()
+    network.refinement.float()  # it computes in single precision whatever it is given
+    trainer.network, trainer.is_ddp, trainer.local_rank = DistributedDataParallel(network), True, rank
+    loss = trainer._build_loss()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # offsets of some pixels, not of almost none
+        last = network.offset_branch.seg_layers[-1]
+        last.weight.normal_(0, 0.3, generator=generator)
+    share = slice(rank * 4 // n_processes, (rank + 1) * 4 // n_processes)
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=generator)[share]
+    target = torch.randint(0, 3, (4, 1, 32, 32), generator=generator)[share]
+    output = trainer.network(x)
+    assert output.extra["offsets"].abs().mean() > 0.5
+    value = loss(output, [target, target[..., ::2, ::2]])
+    value.backward()
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    torch.save({"loss": value.item(), "gradients": gradients}, f"{folder}/{n_processes}_{rank}.pt")
     dist.destroy_process_group()

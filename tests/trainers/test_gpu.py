@@ -11,8 +11,10 @@ pytestmark = [
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
-    "name", ["nnUNetTrainerSLUNet_5L1Res_2epochs_3iters_paper", "nnUNetTrainerExt_Plain_UNet_2epochs_3iters"]
-)
+    "name",
+    ["nnUNetTrainerSLUNet_5L1Res_2epochs_3iters_paper", "nnUNetTrainerExt_Plain_UNet_2epochs_3iters",
+     "nnUNetTrainerOVeNet_2epochs_3iters", "nnUNetTrainerOVeNet_2epochs_3iters_paper"],
+)  # fmt: skip
 def test_trains_and_predicts_in_half_precision(make_trainer, monkeypatch, name, compiled):
     monkeypatch.setenv("nnUNet_compile", "t" if compiled else "f")
     trainer = make_trainer(name, device="cuda")
