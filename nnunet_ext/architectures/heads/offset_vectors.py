@@ -67,9 +67,9 @@ def look_up(values: Tensor, offsets: Tensor) -> Tensor:
     """
     axes = []
     for a, size in enumerate(values.shape[2:]):
-        # voxel i at (2 i + 1) / size - 1, the convention that float32 holds several times more exactly
-        own = (2 * torch.arange(size, device=values.device, dtype=torch.float64) + 1) / size - 1
-        own = own.to(values.dtype).view(-1, *[1] * (values.ndim - 3 - a))
+        # voxel i at (2 i + 1) / size - 1, the convention that float32 holds several times more exactly; one rounding
+        own = (2 * torch.arange(size, device=values.device, dtype=values.dtype) + (1 - size)) / size
+        own = own.view(-1, *[1] * (values.ndim - 3 - a))
         axes.append(own + offsets[:, a] * (2 / size))
     grid = torch.stack(axes[::-1], -1)  # grid_sample counts axes from the last
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
