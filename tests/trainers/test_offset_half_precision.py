@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from nnunet_ext.architectures.network import TrainingOutput
 
@@ -11,14 +12,18 @@ PLANS = pytest.mark.parametrize("plan", [{}, {"patch_size": [16, 16, 8]}], ids=[
 
 
 def prepared(make_trainer, plan, kind="labels_ignore"):
-    """A trainer whose offsets are some pixels long, and a batch of its data."""
+    """A trainer whose offsets are pixels long, and smooth images: in noise, a hair's breadth is another value."""
+    torch.manual_seed(0)
+    np.random.seed(0)
     trainer = make_trainer("nnUNetTrainerOVeNet", kind, **plan)
     trainer.initialize()
-    torch.manual_seed(0)
     network = trainer.network.train()
     with torch.no_grad():
-        network.offset_branch.seg_layers[-1].weight.normal_(0, 0.2)
-    return trainer, network, next(trainer.get_dataloaders()[1])
+        network.offset_branch.seg_layers[-1].weight.normal_(0, 0.1)
+    batch = next(trainer.get_dataloaders()[1])
+    smooth = torch.randn(2, 3, *[s // 4 for s in batch["data"].shape[2:]])
+    mode = "bilinear" if smooth.ndim == 4 else "trilinear"
+    return trainer, network, batch | {"data": interpolate(smooth, scale_factor=4, mode=mode)}
 
 
 def distance(found, expected):
@@ -29,7 +34,7 @@ def distance(found, expected):
 @HALF
 @PLANS
 def test_forward_agrees_with_single_precision(make_trainer, plan, dtype):
-    trainer, network, batch = prepared(make_trainer, plan)
+    _, network, batch = prepared(make_trainer, plan)
     with torch.no_grad():
         expected = network(batch["data"])
         with torch.autocast("cpu", dtype):
@@ -62,7 +67,7 @@ def test_loss_and_gradients_are_finite_and_agree(make_trainer, plan, dtype, kind
     single, half = gradients
     assert single.keys() == half.keys()
     assert all(torch.isfinite(g).all() for g in half.values())
-    limit = 0.7 if dtype is torch.bfloat16 else 0.95  # seeds in images of noise; the encoder's are the least alike
+    limit = 0.85 if dtype is torch.bfloat16 else 0.97
     for part in ("encoder", "decoder", "head", "offset_branch"):
         a, b = (torch.cat([g.flatten() for k, g in grads.items() if k.startswith(part)]) for grads in gradients)
         assert torch.cosine_similarity(a, b, 0) > limit, part

@@ -84,7 +84,7 @@ def test_wrong_parts_are_given_the_list(word):
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerExt_OVe_M2S", "nnUNetTrainerExt_SL8_OVe", "nnUNetTrainerExt_OVe_OVe20"])
 def test_the_heads_place_is_between_decoder_and_lifting(name):
-    with pytest.raises(TrainerNameError, match="out of order or doubled. The order is encoder, enhancement, decoder"):
+    with pytest.raises(TrainerNameError, match=r"out of order or doubled\. The order is encoder, enhancement, decoder"):
         resolve(name)
 
 

@@ -43,7 +43,7 @@ def test_every_trainer_of_the_paper_has_it(name):
     assert getattr(getattr(recipe, "offset_loss", None), "normalise", None) == (False if "OVeNet" in name else None)
 
 
-# ------------------------------------------------------------------------------------------------ what images go through
+# ----------------------------------------------------------------------------------------------- what images go through
 
 
 def draws(n, patch=(32, 32), region=(64, 64)):
@@ -114,7 +114,7 @@ def test_a_checkpoint_mirrors_one_axis_at_inference(make_trainer):
     assert torch.load(path, weights_only=False)["inference_allowed_mirroring_axes"] == (1,)
 
 
-# ------------------------------------------------------------------------------------------------------- outside of images
+# ---------------------------------------------------------------------------------------------------- outside of images
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_without_the_recipe_the_outside_is_class_0(small_images):
     assert not batch["target"][0][beyond].any()
 
 
-# ---------------------------------------------------------------------------------------------------------------- loss
+# ----------------------------------------------------------------------------------------------------------------- loss
 
 
 @pytest.mark.parametrize(("kind", "ignore"), [("labels", None), ("labels_ignore", 3)])
