@@ -246,3 +246,33 @@ def test_one_graph(size):
     ours, expected = (torch.autograd.grad(f(initial, raw).fused.sum(), (initial, raw)) for f in (compiled, refinement))
     for a, b in zip(ours, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_offsets_in_voxels_are_the_same_offsets_of_another_raw_output():
+    initial, raw = torch.randn(1, 3, 8, 9), torch.randn(1, 3, 8, 9)
+    expected = OffsetRefinement([3.0, 5.0])(initial, raw)
+    scaled = torch.cat([raw[:, :2] * torch.tensor([3.0, 5.0]).view(2, 1, 1), raw[:, 2:]], 1)
+    ours = OffsetRefinement([3.0, 5.0], in_voxels=True)(initial, scaled)
+    for a, b in zip(ours, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    small = torch.full((1, 3, 8, 9), 0.01)
+    assert torch.allclose(OffsetRefinement([30.0, 50.0], in_voxels=True)(initial, small).offsets, small[:, :2])
+
+
+@pytest.mark.parametrize("reach", [8.0, 32.0, 128.0])
+def test_one_step_of_the_optimiser_moves_offsets_in_voxels_alike_whatever_their_reach(reach):
+    """By the authors' unit it would move them as far as the square of the reach: 12 voxels of 32, then no further."""
+    moved = []
+    for in_voxels in (True, False):
+        torch.manual_seed(0)
+        bias = torch.zeros(1, 3, 1, 1, requires_grad=True)
+        logits, target = torch.randn(2, 4, 32, 32), torch.randint(0, 4, (2, 32, 32))
+        refinement = OffsetRefinement([reach, reach], in_voxels=in_voxels)
+        offsets = lambda: refinement(logits, (bias + 0.001).expand(2, 3, 32, 32)).offsets[0, :, 0, 0]  # noqa: B023, E731
+        before = offsets().detach()
+        F.cross_entropy(refinement(logits, (bias + 0.001).expand(2, 3, 32, 32)).seed, target).backward()
+        with torch.no_grad():
+            bias -= 0.01 * bias.grad
+        moved.append((offsets().detach() - before).abs().max().item())
+    assert 0 < moved[0] < 0.01
+    assert moved[1] > 0.3 * reach**2 * moved[0]

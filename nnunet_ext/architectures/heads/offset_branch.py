@@ -9,7 +9,8 @@ both heads share a body and then follow paths of their own. On HRNet the paper's
 - `shared`: further channels of the last layer. It needs to know nothing of the network (`SharedOffsetSpec`).
 
 The offsets' last layer begins at N(0, 0.001) and bias 0, so that seeds begin within a tenth of a pixel of their own
-places and F at 0.5. nnU-Net's initialisation (He) would begin at offsets of half the largest.
+places and F at 0.5. nnU-Net's initialisation (He) would begin at offsets of half the largest. Its output is in voxels
+(`OffsetRefinement.in_voxels`), where the authors' is in largest offsets, for the sake of nnU-Net's optimiser.
 
 Class scores at coarser scales (deep supervision) are the initial ones; the paper has none.
 """
@@ -221,7 +222,8 @@ class OffsetVectorHead:
             output_channels: K.
             new_decoder: builds another decoder like the one of `parts`.
         """
-        refinement = OffsetRefinement(largest_offset(topology, self.tau, self.tau_mm), self.fuse)
+        largest = largest_offset(topology, self.tau, self.tau_mm)
+        refinement = OffsetRefinement(largest, self.fuse, in_voxels=True)
         encoder, decoder = parts
         channels, further = cast("list[int]", decoder.out_channels), refinement.channels
         extra = further if self.branch == "shared" else 0

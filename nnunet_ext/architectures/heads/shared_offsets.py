@@ -99,7 +99,8 @@ class SharedOffsetSpec(NetworkSpec):
     def build(  # noqa: D102
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool
     ) -> nn.Module:
-        refinement = OffsetRefinement(largest_offset(topology, self.tau, self.tau_mm), self.fuse)
+        largest = largest_offset(topology, self.tau, self.tau_mm)
+        refinement = OffsetRefinement(largest, self.fuse, in_voxels=True)
         outputs = output_channels + refinement.channels
         network = self.base.build(topology, input_channels, outputs, deep_supervision)
         return SharedOffsetNetwork(network, output_channels, refinement)
