@@ -16,6 +16,7 @@ from nnunet_ext.inference.gathering import unwrapped
 from nnunet_ext.inference.offset_fields import OffsetFields, OffsetGatherer, has_offsets
 from nnunet_ext.inference.offset_maps import OffsetMaps, maps_of
 from nnunet_ext.inference.predictor import QualityPredictor, reason
+from nnunet_ext.inference.slices import lifted_network
 
 FOLDER = "offsets"
 
@@ -43,7 +44,7 @@ class OffsetReport:
         self._say = say
         self._predictor: QualityPredictor | None = None
         self._folder: Path | None = None
-        self._written = 0
+        self._written, self._keeps = 0, False
         self._without: list[str] = []  # cases
 
     # ---------------------------------------------------------------- before work
@@ -55,6 +56,11 @@ class OffsetReport:
             OffsetError: if it has none, or images are predicted at several scales.
         """
         network = unwrapped(predictor.network)
+        if lifted_network(network) is not None:
+            raise OffsetError(
+                f"--save-offsets writes one field of vectors of an image; of {predictor.trainer_name}, a lifted "
+                "network, each slice has its own, if any. Leave --save-offsets out to predict without them."
+            )
         if network is None or not has_offsets(network):
             raise OffsetError(
                 "--save-offsets needs a network with offset vectors (nnUNetTrainerOVeNet, or nnUNetTrainerExt_<parts> "
@@ -82,7 +88,7 @@ class OffsetReport:
                 f"--save-offsets writes to the folder {folder}, which cannot be made ({reason(error)}). "
                 "Move what stands there away, or choose another folder with -o."
             ) from error
-        self._folder = folder
+        self._folder, self._keeps = folder, keep
 
     # ---------------------------------------------------------------- cases
 
@@ -120,6 +126,8 @@ class OffsetReport:
         """Say how many cases have offsets, and where."""
         if self._without:
             self._say(f"warning: {len(self._without)} cases have no offsets: {', '.join(self._without)}")
+        if self._keeps and not self._written and not self._without:
+            self._say("no case was predicted now: finished cases are not predicted again, nor are their offsets made")
         if self._written:
             self._say(f"offset vectors of {self._written} cases: {self._folder}")
 

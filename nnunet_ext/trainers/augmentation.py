@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.nnunet.seg_to_onehot import MoveSegAsOneHotToDataTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
@@ -101,9 +102,14 @@ def ignoring_padding(make: Callable[..., BasicTransform], ignore_label: int | No
 
 
 def _without_chance(pipeline: Any) -> Iterator[BasicTransform]:
-    """Yield nnU-Net's transforms without those that are applied by chance, and without scaling and deformation."""
+    """Yield nnU-Net's transforms without those that change images by chance, and without scaling and deformation.
+
+    What it does by chance to the previous stage's labels of a cascade stays: it comes behind these labels' transform.
+    """
+    behind_labels = False
     for transform in pipeline.transforms:
-        if isinstance(transform, RandomTransform):
+        behind_labels = behind_labels or isinstance(transform, MoveSegAsOneHotToDataTransform)
+        if isinstance(transform, RandomTransform) and not behind_labels:
             continue
         if isinstance(transform, SpatialTransform):
             transform.p_scaling = transform.p_elastic_deform = 0

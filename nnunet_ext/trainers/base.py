@@ -83,11 +83,18 @@ class nnUNetTrainerExt(nnUNetTrainer):
         Raises:
             RuntimeError: if nnUNet_results is not set.
             UnsupportedPlanError: if the network cannot be built for this configuration.
+            ValueError: if the recipe cannot be trained on this dataset.
         """
         if not os.environ.get("nnUNet_results"):
             raise RuntimeError(
                 "nnUNet_results is not set, so there is no place for the training. "
                 "Type: export nnUNet_results=/a/folder   (`nnunet_ext doctor` checks all folders)"
+            )
+        labels = PlansManager(plans).get_label_manager(dataset_json)
+        if cls.recipe.needs_labels and labels.has_regions:
+            raise ValueError(
+                f'{cls.__name__} trains with a loss that needs one class a voxel (OHEM), and "labels" in dataset.json '
+                "has regions (lists). Train without _paper."
             )
         if cls.spec is not None:
             manager = PlansManager(plans).get_configuration(configuration)

@@ -5,9 +5,9 @@ OVeNet: Offset Vector Network for Semantic Segmentation (S. Alexandropoulos, C. 
 
 from __future__ import annotations
 
+from os.path import join
 from typing import Any, ClassVar
 
-from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss
 from torch import nn
 
 from nnunet_ext.losses.auxiliary import AuxiliaryLoss
@@ -35,8 +35,8 @@ class HRNetTrainer(PretrainedEncoderTrainer):
         single = of_one_scale(plain)
         if not isinstance(single.loss, OhemCrossEntropy):
             return single
-        ignored = self.label_manager.ignore_label
-        return RobustCrossEntropyLoss(ignore_index=-100 if ignored is None else ignored)
+        # all pixels are hard at threshold 1; nnU-Net's cross-entropy of a batch that is ignored as a whole is NaN
+        return OhemCrossEntropy(self.label_manager.ignore_label, threshold=1.0, min_kept=0)
 
 
 class OVeNetHRNetTrainer(OffsetVectorTrainer, HRNetTrainer):
@@ -61,10 +61,12 @@ class FrozenTrainer(OVeNetHRNetTrainer):
             RuntimeError: if no finished network was given; what is frozen would stay what it is.
         """
         if not self.continues and not any(k.startswith(("last_layer", "cls_head")) for k in self._taken):
-            base = type(self).__name__.replace("OVeNet_", "").replace("_Frozen", "")
+            own = type(self).__name__
+            base = own.replace("OVeNet_", "").replace("_Frozen", "")
+            checkpoint = join(self.output_folder.replace(own, base), "checkpoint_final.pth")
+            training = f"{self.plans_manager.dataset_name} {self.configuration_name} {self.fold}"
             raise RuntimeError(
-                f"{type(self).__name__} trains the offset branch alone, on a finished {base}, and none was given. "
-                f"Type: nnUNetv2_train {self.plans_manager.dataset_name} {self.configuration_name} {self.fold} -tr "
-                f"{type(self).__name__} -pretrained_weights /results/of/{base}/fold_{self.fold}/checkpoint_final.pth"
+                f"{own} trains the offset branch alone, on a finished {base}, and none was given. Train that one "
+                f"first; then type: nnUNetv2_train {training} -tr {own} -pretrained_weights {checkpoint}"
             )
         super().on_train_start()

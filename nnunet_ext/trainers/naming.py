@@ -100,7 +100,7 @@ PARTS: tuple[Part, ...] = (
         "nnunet_ext.architectures.heads.offset_branch:named_head",
         "class map refined by offset vectors (OVeNet); OVeDecoder, OVeShared: where they branch off; OVe20: tau 0.2; "
         "OVe15mm: at most 15 mm",
-        r"OVe(?P<branch>Decoder|Shared)?(?:(?P<mm>\d+)mm|(?P<percent>\d+))?",
+        r"OVe(?P<branch>Decoder|Shared)?(?:(?P<mm>[1-9]\d*|0)mm|(?P<percent>[1-9]\d*|0))?",
         "nnunet_ext.trainers.offset_vectors:OffsetVectorTrainer",
     ),
     Part(

@@ -67,6 +67,13 @@ class OffsetVectorTrainer(nnUNetTrainerExt):
                 f"{cls.__name__} chooses between classes by looking at other pixels; dataset.json has "
                 f'{dataset_json["labels"]}, which is one class. Add the label of a structure to "labels".'
             )
+        fuse = getattr(getattr(cls.spec, "head", cls.spec), "fuse", "logits")
+        if fuse != "logits" and (fuse == "sigmoid") != labels.has_regions:
+            kind, right = ("regions", "sigmoid") if labels.has_regions else ("labels", "softmax")
+            raise ValueError(
+                f'{cls.__name__} fuses probabilities as fuse="{fuse}", but the dataset has {kind}. Set fuse="{right}", '
+                'or leave it at "logits".'
+            )
 
     def _build_method_loss(self, plain: CheckedLoss) -> nn.Module:
         weights = self.recipe.offset_loss if isinstance(self.recipe, OffsetRecipe) else OffsetLoss()

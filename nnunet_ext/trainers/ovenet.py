@@ -34,6 +34,7 @@ BASELINE_RECIPE = Recipe(
     num_iterations_per_epoch=371,
     num_val_iterations_per_epoch=62,
     loss=ohem,
+    needs_labels=True,
     augmentation=flips_and_scales,
     mirror_axes=(-1,),
     margin=2.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECODER, MSNET_DECODER
 from nnunet_ext.architectures.heads.offset_branch import OffsetVectorHead
 from nnunet_ext.architectures.network import ComposedSpec
@@ -130,7 +132,7 @@ class nnUNetTrainerOVeNet(OffsetVectorTrainer):
 
 
 class nnUNetTrainerHRNetW48(HRNetTrainer):
-    """HRNetV2-W48, the base of OVeNet, pretrained; 65,847,841 parameters for one output."""
+    """HRNetV2-W48, the base of OVeNet, pretrained; 65,846,401 parameters for one output."""
 
     spec = HRNetSpec()
 
@@ -163,3 +165,4 @@ class nnUNetTrainerLossScaled(nnUNetTrainerExt):
     """nnU-Net with its loss times 2: the control for what OVeNet's three terms do to the learning rate."""
 
     recipe = Recipe(loss_factor=2.0)
+    paper_recipe = replace(ovenet.BASELINE_RECIPE, loss_factor=2.0)

@@ -30,6 +30,7 @@ class Recipe:
         num_val_iterations_per_epoch: validation iterations an epoch.
         encoder_lr_factor: times the learning rate is that of the parameters of `network.encoder`. nnU-Net logs that of
             the others. Needs a schedule that keeps the ratio (nnU-Net's does not).
+        needs_labels: the loss needs one class a voxel: region-based datasets are refused before anything is made.
         loss: `(trainer) -> module(logits (B, K, *S), target)`, one scale; deep supervision is added around it. The
             trainer is given for its `label_manager`, `configuration_manager` and `device`.
         loss_factor: times the loss (nnU-Net's or `loss`) is trained with; the added loss is not multiplied.
@@ -37,8 +38,8 @@ class Recipe:
         augmentation: same signature as `nnUNetTrainer.get_training_transforms`.
         margin: augmentation is given a region of this multiple of the patch, at least; nnU-Net's own suffices for its
             own rotations and scales. Not along the first axis where slices are augmented one by one.
-        padding_is_ignored: voxels outside of the image get the ignore label, where the dataset has one, and not that of
-            class 0.
+        padding_is_ignored: voxels outside of the image, and those that nnU-Net's crop to nonzero marks as empty, get
+            the ignore label, where the dataset has one, and not that of class 0.
         mirror_axes: spatial axes (-1 is the last) that are mirrored, in training and in test-time augmentation.
         clip_gradients: `(parameters) -> None`, applied before each optimiser step, after nnU-Net's clipping to norm 12
             (which cannot be left out without copying nnU-Net's training step).
@@ -55,6 +56,7 @@ class Recipe:
     num_iterations_per_epoch: int | None = None
     num_val_iterations_per_epoch: int | None = None
     encoder_lr_factor: float | None = None
+    needs_labels: bool | None = None
     loss: Callable[[Any], nn.Module] | None = None
     loss_factor: float | None = None
     added_loss: Callable[[Any], nn.Module] | None = None

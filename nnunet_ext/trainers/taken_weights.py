@@ -1,7 +1,7 @@
-"""What `-pretrained_weights` did not find.
+"""What `-pretrained_weights` did not take.
 
-nnU-Net lists the tensors that it takes from the file; those of layers that it passes over (`.seg_layers.`) stay as they
-were initialised, without a word.
+nnU-Net lists the tensors that it takes from the file. Those of layers that it passes over (`.seg_layers.`) stay as they
+were initialised, whether or not the file has them, without a word.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 def tell_what_stays(network: nn.Module, say: Callable[[str], None]) -> list[str]:
     """Say, whenever a network takes weights of which some are its own, which these are.
 
-    nnU-Net's loader puts what it has found into the network's own state dict and loads that, so that tensors which it
-    has not found are the network's own.
+    nnU-Net's loader puts what it takes into the network's own state dict and loads that, so that tensors which it does
+    not take are the network's own.
 
     Args:
         network: without wrappers around it.

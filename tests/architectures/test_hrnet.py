@@ -20,6 +20,7 @@ from nnunet_ext.architectures.network import TrainingOutput
 from nnunet_ext.architectures.published import hrnet_parts
 from nnunet_ext.architectures.published.hrnet import HRNetSpec
 from nnunet_ext.architectures.published.hrnet_parts import HighResolutionModule
+from nnunet_ext.architectures.published.ocr import SpatialGather
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
 from nnunet_ext.weights import FOLDER, WeightsError
 
@@ -361,3 +362,12 @@ def test_refuses_fields_that_do_not_exist_and_describes_the_others():
             HRNetSpec(**wrong)
     expected = {"network": "HRNetSpec", "width": "48", "modules": "(1, 4, 3)", "ocr": "True"}
     assert HRNetSpec(ocr=True).describe() == expected
+
+
+def test_the_objects_of_ocr_are_gathered_in_full_precision():
+    """Means over thousands of pixels: each has a share that half precision cannot hold."""
+    torch.manual_seed(0)
+    features, logits = torch.randn(1, 8, 64, 64), torch.randn(1, 3, 64, 64)
+    expected = SpatialGather()(features, logits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(SpatialGather()(features, logits), expected)

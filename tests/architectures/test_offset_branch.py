@@ -192,3 +192,12 @@ def test_planners_count_the_branch():
              (OffsetVectorHead(), OffsetVectorHead("shared"))]  # fmt: skip
     plain = ComposedSpec().build(t, 3, 4, False).compute_conv_feature_map_size((32, 32))
     assert [s - plain for s in sizes] == [(2 * 4 + 3) * 32 * 32, 3 * 32 * 32]
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"branch": "ligth"}, "branch='ligth': choose of light, decoder, shared"),
+    ({"fuse": "sofmax"}, "fuse='sofmax': choose of logits, softmax, sigmoid"),
+])  # fmt: skip
+def test_branches_and_fusions_that_there_are_not_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        OffsetVectorHead(**wrong)

@@ -506,7 +506,7 @@ def test_a_network_without_offsets_is_refused_before_work(make_predictors):
 
 
 def test_slices_of_a_lifted_network_have_no_offsets_of_one_image(make_predictors):
-    with pytest.raises(OffsetError, match=r"nnUNetTrainerExt_OVe_SL16 has none"):
+    with pytest.raises(OffsetError, match=r"of nnUNetTrainerExt_OVe_SL16, a lifted network, each slice has its own"):
         make_predictors(trainer="nnUNetTrainerExt_OVe_SL16", listener=OffsetReport())
 
 

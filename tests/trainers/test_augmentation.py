@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunet_ext.trainers.augmentation import flips_and_quarter_turns
+from nnunet_ext.trainers.augmentation import flips_and_quarter_turns, flips_and_scales, flips_and_small_turns
 
 
 def draws(patch, initial, n=60):
@@ -33,3 +33,17 @@ def test_deep_supervision_and_ignored_borders_are_kept():
     out = pipeline(image=torch.zeros(3, 8, 8), segmentation=torch.full((1, 8, 8), -1, dtype=torch.int16))
     assert [tuple(s.shape) for s in out["segmentation"]] == [(1, 8, 8), (1, 4, 4)]
     assert not out["segmentation"][0].any()  # -1, outside of the image, is background
+
+
+def test_a_cascades_corruption_of_the_previous_labels_stays():
+    from batchgeneratorsv2.transforms.utils.random import RandomTransform
+
+    arguments = ((8, 8, 8), (0, 0), None, (0, 1, 2), False)
+    cascade = {"is_cascaded": True, "foreground_labels": [1, 2]}
+    pipelines = [f(*arguments, **cascade) for f in (flips_and_quarter_turns, flips_and_small_turns, flips_and_scales)]
+    for pipeline in pipelines:
+        kept = [type(t.transform).__name__ for t in pipeline.transforms if isinstance(t, RandomTransform)]
+        assert kept == [
+            "ApplyRandomBinaryOperatorTransform",
+            "RemoveRandomConnectedComponentFromOneHotEncodingTransform",
+        ]

@@ -186,7 +186,12 @@ def test_a_frozen_network_at_random_weights_is_refused_and_told_what_to_type(mak
         trainer.run_training()
     base = f"nnUNetTrainerHRNetW48{suffix}"
     assert f"on a finished {base}, and none was given" in str(error.value)
-    command = f"nnUNetv2_train Dataset900_Tiny 2d 0 -tr {FROZEN}{suffix} -pretrained_weights /results/of/{base}/fold_0/"
+    checkpoint = f"{base}__nnUNetPlans__2d/fold_0/checkpoint_final.pth"
+    command = (
+        f"nnUNetv2_train Dataset900_Tiny 2d 0 -tr {FROZEN}{suffix} -pretrained_weights {trainer.output_folder_base}"
+    )
+    assert str(error.value).endswith(checkpoint)
+    command = command.removesuffix(f"{FROZEN}{suffix}__nnUNetPlans__2d")
     assert command in str(error.value)
     assert resolve(base).spec == resolve("nnUNetTrainerHRNetW48").spec
     assert trainer.current_epoch == 0

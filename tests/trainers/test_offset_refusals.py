@@ -4,6 +4,8 @@ import pytest
 from support import make_dataset_json, make_plans
 from trainers.conftest import construct
 
+from nnunet_ext.architectures.heads.offset_branch import OffsetVectorHead
+from nnunet_ext.architectures.network import ComposedSpec
 from nnunet_ext.architectures.topology import UnsupportedPlanError
 from nnunet_ext.trainers import naming
 from nnunet_ext.trainers.naming import TrainerNameError, resolve
@@ -95,7 +97,6 @@ def test_the_heads_place_is_between_decoder_and_lifting(name):
         ("nnUNetTrainerOVeNet_HRNetW48_frozen", "Did you mean nnUNetTrainerOVeNet_HRNetW48_Frozen?"),
         ("nnUNetTrainerOVeNet_HRNet_W48_paper", "Did you mean nnUNetTrainerOVeNet_HRNetW48_paper?"),
         ("nnUNetTrainerOVeNet_scratch", "has no pretrained weights, so _scratch means nothing"),
-        ("nnUNetTrainerLossScaled_paper", "has no recipe of a paper"),
         ("nnUNetTrainerExt_OVe_paper", "Type: -tr nnUNetTrainerExt_OVe"),
     ],
 )
@@ -103,3 +104,19 @@ def test_names_that_are_near(name, told):
     with pytest.raises(TrainerNameError) as error:
         resolve(name)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "fuse"), [("labels", "sigmoid"), ("regions", "softmax")])
+def test_probabilities_that_the_dataset_has_not_are_refused(make_trainer, monkeypatch, kind, fuse):
+    spec = ComposedSpec(head=OffsetVectorHead(fuse=fuse))
+    monkeypatch.setattr(resolve("nnUNetTrainerOVeNet"), "spec", spec)
+    right = "softmax" if kind == "labels" else "sigmoid"
+    with pytest.raises(ValueError, match=f'fuse="{fuse}", but the dataset has {kind}. Set fuse="{right}"'):
+        make_trainer("nnUNetTrainerOVeNet", kind)
+
+
+def test_tau_of_one_half_has_one_name():
+    with pytest.raises(TrainerNameError, match="leave the 50 out"):
+        resolve("nnUNetTrainerExt_OVe50")
+    with pytest.raises(TrainerNameError, match="there is no part 'OVe020'"):
+        resolve("nnUNetTrainerExt_OVe020")

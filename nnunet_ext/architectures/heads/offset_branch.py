@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from dynamic_network_architectures.building_blocks.helper import convert_dim_to_conv_op
@@ -29,7 +29,7 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.heads.linear import linear_head
-from nnunet_ext.architectures.heads.offset_vectors import Fuse, OffsetRefinement, Refined
+from nnunet_ext.architectures.heads.offset_vectors import Fuse, OffsetRefinement, Refined, check_fuse
 from nnunet_ext.architectures.network import ComposedNetwork, TrainingOutput
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
 
@@ -193,14 +193,22 @@ class OffsetVectorHead:
 
     Attributes:
         branch: where the offsets leave the network.
-        tau, tau_mm: the largest offset, see `largest_offset`.
+        tau, tau_mm: the largest offset, see `largest_offset`; `tau_mm` counts if both are given.
         fuse: see `OffsetRefinement`.
+
+    Raises:
+        ValueError: if there is no such branch or fusion.
     """
 
     branch: Branch = "light"
     tau: float = 0.5
     tau_mm: float | None = None
     fuse: Fuse = "logits"
+
+    def __post_init__(self) -> None:
+        if self.branch not in get_args(Branch):
+            raise ValueError(f"branch={self.branch!r}: choose of {', '.join(get_args(Branch))}.")
+        check_fuse(self.fuse)
 
     def check_topology(self, topology: Topology) -> None:
         """Refuse offsets that the plan's patch does not hold."""
@@ -244,7 +252,7 @@ def named_head(branch: str = "light", percent: int | None = None, mm: int | None
 
     Args:
         branch: `Decoder`, `Shared`, or left out for `light`.
-        percent: 100 tau.
+        percent: 100 tau, other than 50, which is the default and has one name.
         mm: `tau_mm`.
 
     Raises:
@@ -252,6 +260,8 @@ def named_head(branch: str = "light", percent: int | None = None, mm: int | None
     """
     if percent is not None and not 0 < percent <= 200:
         raise ValueError(f"tau={percent / 100} is not possible: write 1 to 200, in hundredths; the paper has 50.")
+    if percent == 50:
+        raise ValueError("tau is 0.5 without a number: leave the 50 out.")
     if mm == 0:
         raise ValueError("a largest offset of 0 mm is not possible: write 1mm or more.")
     tau = 0.5 if percent is None else percent / 100

@@ -104,6 +104,16 @@ FUSE: dict[Fuse, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
+def check_fuse(fuse: str) -> None:
+    """Refuse a fusion that there is not.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    if fuse not in FUSE:
+        raise ValueError(f"fuse={fuse!r}: choose of {', '.join(FUSE)}.")
+
+
 class OffsetRefinement(nn.Module):
     """Initial logits and the raw output of an offset head -> `Refined`. It has no parameters.
 

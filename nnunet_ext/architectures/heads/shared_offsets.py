@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.heads.offset_branch import Scales, largest_offset, output_of
-from nnunet_ext.architectures.heads.offset_vectors import Fuse, OffsetRefinement, Refined
+from nnunet_ext.architectures.heads.offset_vectors import Fuse, OffsetRefinement, Refined, check_fuse
 from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
 from nnunet_ext.architectures.topology import Topology
 
@@ -78,6 +78,9 @@ class SharedOffsetSpec(NetworkSpec):
     tau: float = 0.5
     tau_mm: float | None = None
     fuse: Fuse = "logits"
+
+    def __post_init__(self) -> None:
+        check_fuse(self.fuse)
 
     @property
     def dims(self) -> tuple[int, ...]:  # type: ignore[override]

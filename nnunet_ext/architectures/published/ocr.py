@@ -55,10 +55,10 @@ class ObjectAttention(nn.Module):
 
     def forward(self, features: Tensor, objects: Tensor) -> Tensor:
         """`(B, C, H, W)` and `(B, C, K, 1)` -> `(B, C, H, W)`."""
-        query = self.f_pixel(features).flatten(2).transpose(1, 2)  # (B, HW, keys)
         key = self.f_object(objects).flatten(2)  # (B, keys, K)
+        query = self.f_pixel(features).flatten(2).transpose(1, 2) * key.shape[1] ** -0.5  # (B, HW, keys)
         value = self.f_down(objects).flatten(2)
-        weights = torch.softmax(query @ key * key.shape[1] ** -0.5, 2)  # (B, HW, K)
+        weights = torch.softmax(query @ key, 2)  # (B, HW, K)
         context = value @ weights.transpose(1, 2).to(value.dtype)
         return self.f_up(context.unflatten(2, features.shape[2:]))
 

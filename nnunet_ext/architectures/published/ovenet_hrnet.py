@@ -33,7 +33,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nnunet_ext.architectures.heads.offset_vectors import FUSE, Fuse, OffsetRefinement, Refined
+from nnunet_ext.architectures.heads.offset_vectors import Fuse, OffsetRefinement, Refined, check_fuse
 from nnunet_ext.architectures.network import TrainingOutput
 from nnunet_ext.architectures.published.hrnet import INITIAL, HRNet, HRNetSpec
 from nnunet_ext.architectures.published.hrnet_parts import advance, concatenate, head, resize, stage, transition
@@ -103,7 +103,8 @@ class OVeNetHRNet(HRNet):
         super().__init__(spec, topology, input_channels, output_channels)
         self.leaves, self.frozen = spec.branch, spec.frozen
         self.offset_branch = OffsetBranch(spec)
-        self.refine = OffsetRefinement(largest_offset(topology.patch_size, spec.tau), spec.fuse)
+        largest = largest_offset(topology.patch_size, spec.tau)
+        self.refine = OffsetRefinement(largest, spec.fuse, spec.in_voxels)
         if self.frozen:
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name.startswith(f"{BRANCH}."))
@@ -176,6 +177,7 @@ class OVeNetHRNetSpec(HRNetSpec):
             wording.
         tau: largest offset along each axis, in halves of the plan's patch.
         fuse: logits, or the probabilities of labels (`softmax`) or regions (`sigmoid`).
+        in_voxels: the branch's output is in pixels of the map, not in largest offsets (the authors').
         frozen: train the offset branch alone (the paper's Table 5); begin at a finished base network.
     """
 
@@ -183,6 +185,7 @@ class OVeNetHRNetSpec(HRNetSpec):
     branch_modules: tuple[int, int] = RELEASED_BRANCH
     tau: float = 0.5
     fuse: Fuse = "logits"
+    in_voxels: bool = False
     frozen: bool = False
 
     def __post_init__(self) -> None:
@@ -197,8 +200,7 @@ class OVeNetHRNetSpec(HRNetSpec):
                 )
         if not 0 < self.tau <= 2:
             raise ValueError(f"tau={self.tau}: choose more than 0 and up to 2, the whole patch. The paper's is 0.5.")
-        if self.fuse not in FUSE:
-            raise ValueError(f"fuse={self.fuse!r}: choose of {', '.join(FUSE)}.")
+        check_fuse(self.fuse)
 
     def build(  # noqa: D102
         self, topology: Topology | None, input_channels: int, output_channels: int, deep_supervision: bool
