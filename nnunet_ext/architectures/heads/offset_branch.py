@@ -4,7 +4,8 @@ OVeNet: Offset Vector Network for Semantic Segmentation (S. Alexandropoulos, C. 
 both heads share a body and then follow paths of their own. On HRNet the paper's second path is a copy of the last stage
 (`published/ovenet_hrnet.py`). On other networks, ours:
 
-- `light`: two convolutions and a 1x1 convolution on the decoder's finest features;
+- `light`: two convolutions and a 1x1 convolution on the decoder's finest features; in volumes half as many channels,
+  since at full width they are a quarter of a 3D network's multiplications;
 - `decoder`: a second decoder on the shared encoder, the paper's form;
 - `shared`: further channels of the last layer. It needs to know nothing of the network (`SharedOffsetSpec`).
 
@@ -140,16 +141,17 @@ class LightBranch(nn.Module):
     def __init__(self, topology: Topology, channels: int, out_channels: int) -> None:
         super().__init__()
         convolve = convert_dim_to_conv_op(topology.dims)
+        width = channels if topology.dims == 2 else max(1, channels // 2)
         blocks = StackedConvBlocks(
-            2, convolve, channels, channels, topology.kernels[0], 1, topology.conv_bias,
+            2, convolve, channels, width, topology.kernels[0], 1, topology.conv_bias,
             topology.norm, topology.norm_kwargs, topology.dropout, topology.dropout_kwargs,
             topology.nonlin, topology.nonlin_kwargs, topology.nonlin_first,
         )  # fmt: skip
         blocks.apply(InitWeights_He(1e-2))
-        last = convolve(channels, out_channels, 1)
+        last = convolve(width, out_channels, 1)
         begin_small(last)
         self.seg_layers = nn.Sequential(blocks, last)
-        self._channels, self._out = channels, out_channels
+        self._width, self._out = width, out_channels
 
     def forward(self, features: list[Tensor], maps: list[Tensor]) -> Tensor:
         """Return `(B, out_channels, *S)` of the decoder's maps, finest first."""
@@ -157,7 +159,7 @@ class LightBranch(nn.Module):
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Elements of all convolution outputs for one image."""
-        return (2 * self._channels + self._out) * math.prod(input_size)
+        return (2 * self._width + self._out) * math.prod(input_size)
 
 
 class SecondDecoder(nn.Module):
