@@ -5,15 +5,16 @@
 
 The networks are what nnU-Net plans for isotropic images of these patches: RGB and one structure in 2D, one channel and
 two structures in 3D. Times are ratios: all candidates run in turns, and each ratio is taken within a turn, so that what
-else the machine does falls on both; shown are the median and the quartiles of the turns. On the CPU the clock is
-process time, on a GPU the time between synchronisations.
+else the machine does falls on both; shown are the median and the quartiles of the turns. `least` is the least step of
+all turns over nnU-Net's least: other work makes times longer, never shorter. On the CPU the clock is process time, on a
+GPU the time between synchronisations.
 
 - `network`: forward and backward of the outputs, without the loss; `step`: with it (three predictions' losses and the
   confidence's where nnU-Net has one), without the optimiser; `inference`: forward alone, one scale.
 - `kept`: what autograd keeps for the backward pass of a step, each storage once.
-- parts: forward and backward of what every branching adds beside its convolutions. The look-up is timed at offsets as
-  they begin, near 0, and at offsets drawn for each pixel by itself up to the largest, which caches like least. The
-  losses' time lies in the steps, too.
+- parts: forward and backward of what every branching adds beside its convolutions; all of it lies in the steps, too.
+  The look-up is timed at offsets as they begin, near 0, at a smooth field of offsets up to the largest, and at offsets
+  drawn for each pixel by itself, which caches like least.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
-from nnunet_ext.architectures.complexity import count_parameters
+from nnunet_ext.architectures.complexity import count_macs, count_parameters
 from nnunet_ext.architectures.heads.offset_branch import largest_offset
 from nnunet_ext.architectures.heads.offset_vectors import OffsetRefinement
 from nnunet_ext.architectures.network import TrainingOutput
@@ -51,6 +52,7 @@ TRAINERS = {PLAIN: "", "shared": "_OVeShared", "light": "_OVe", "decoder": "_OVe
 CHANNELS = {2: 3, 3: 1}
 CLASSES = {2: 2, 3: 3}
 MOST_FEATURES = {2: 512, 3: 320}
+LINEAR = {2: "bilinear", 3: "trilinear"}
 Laps = dict[str, float]  # seconds by part
 
 
@@ -169,7 +171,8 @@ def parts(args: argparse.Namespace, made: Case) -> dict[str, Callable[[], Laps]]
     shape = (args.batch, CLASSES[t.dims], *t.patch_size)
     initial = torch.randn(shape, device=args.device, requires_grad=True)
     raw = torch.randn(args.batch, refinement.channels, *t.patch_size, device=args.device)
-    near, far = ((raw * scale).requires_grad_() for scale in (1e-3, 1))
+    coarse = F.interpolate(raw[(..., *[slice(None, None, 16)] * t.dims)], size=t.patch_size, mode=LINEAR[t.dims])
+    near, smooth, random = (v.requires_grad_() for v in (raw * 1e-3, coarse, raw))
     probes = [torch.randn_like(v) for v in refinement(initial, near)[:4]]
     confidence, offsets = (v.detach() for v in refinement(initial, near)[3:])
     confidence.requires_grad_()
@@ -186,7 +189,8 @@ def parts(args: argparse.Namespace, made: Case) -> dict[str, Callable[[], Laps]]
 
     return {
         "look-up and fusion, offsets near 0": partial(refine, near),
-        "look-up and fusion, random offsets": partial(refine, far),
+        "look-up and fusion, smooth offsets": partial(refine, smooth),
+        "look-up and fusion, random offsets": partial(refine, random),
         "confidence loss": believe,
     }
 
@@ -201,7 +205,7 @@ def measure(args: argparse.Namespace, what: str, made: Case) -> None:
             laps = runs[name]()
             if turn > 0:
                 measured[name].append(laps)
-    show(what, networks, memory, measured)
+    show(what, made.x.shape[1:], networks, memory, measured)
 
 
 def both(args: argparse.Namespace, network: nn.Module, made: Case) -> Laps:
@@ -209,17 +213,22 @@ def both(args: argparse.Namespace, network: nn.Module, made: Case) -> Laps:
 
 
 def show(
-    what: str, networks: dict[str, nn.Module], memory: dict[str, float], measured: dict[str, list[Laps]]
+    what: str, size: torch.Size, networks: dict[str, nn.Module], memory: dict[str, float],
+    measured: dict[str, list[Laps]],
 ) -> None:  # fmt: skip
     def column(name: str, part: str) -> list[float]:
         return [laps[part] for laps in measured[name]]
 
-    print(f"\n| {what} | parameters | network, times {PLAIN} | step, times {PLAIN} | inference, times {PLAIN} "
-          "| step, ms | kept, MiB |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print(f"\n| {what} | parameters | GMACs | network, times {PLAIN} | step, times {PLAIN} | least | inference, "
+          f"times {PLAIN} | step, ms | kept, MiB |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for which, network in networks.items():
-        times = (ratio(column(which, part), column(PLAIN, part)) for part in ("network", "step", "inference"))
-        print(f"| {which} | {count_parameters(network):,} | {' | '.join(times)} "
-              f"| {1e3 * statistics.median(column(which, 'step')):.0f} | {memory[which]:.1f} |")  # fmt: skip
+        steps = column(which, "step")
+        of_network, of_step, of_inference = (
+            ratio(column(which, part), column(PLAIN, part)) for part in ("network", "step", "inference")
+        )
+        print(f"| {which} | {count_parameters(network):,} | {count_macs(network, size) / 1e9:.2f} | {of_network} "
+              f"| {of_step} | {min(steps) / min(column(PLAIN, 'step')):.2f} | {of_inference} "
+              f"| {1e3 * statistics.median(steps):.0f} | {memory[which]:.1f} |")  # fmt: skip
     print(f"\n| {what}, forward and backward | ms, median | % of {PLAIN}'s step |\n|---|---|---|")
     rows = {f"{which}: loss": column(which, "loss") for which in (PLAIN, "shared")}
     rows |= {name: column(name, "part") for name in measured if name not in networks}
