@@ -1,18 +1,23 @@
 """What offset vectors cost: a training step and inference of nnU-Net's own network with each branch, and their parts.
 
+    export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000  # see below
     OMP_NUM_THREADS=1 python benchmarks/offset_vectors.py --repeats 9
     OMP_NUM_THREADS=1 python benchmarks/offset_vectors.py --patches 128x128x128 --batch 2 --device cuda --amp
 
 The networks are what nnU-Net plans for isotropic images of these patches: RGB and one structure in 2D, one channel and
 two structures in 3D. Times are ratios: all candidates run in turns, and each ratio is taken within a turn, so that what
 else the machine does falls on both; shown are the median and the quartiles of the turns. `least` is the least step of
-all turns over nnU-Net's least: other work makes times longer, never shorter. On the CPU the clock is process time, on a
-GPU the time between synchronisations.
+all turns over nnU-Net's least: other work makes times longer, never shorter. nnU-Net's network is there
+twice; what the second's ratio is away from 1 is noise. On the CPU the clock is process time, on a GPU the time between
+synchronisations.
+
+Without the two variables, glibc gives each tensor of 32 MiB back to the system and gets it anew, page by page: a fifth
+of nnU-Net's step at 512 x 512 and, as maps of full size suffer most, more of what a branch adds.
 
 - `network`: forward and backward of the outputs, without the loss; `step`: with it (three predictions' losses and the
   confidence's where nnU-Net has one), without the optimiser; `inference`: forward alone, one scale.
 - `kept`: what autograd keeps for the backward pass of a step, each storage once.
-- parts: forward and backward of what every branching adds beside its convolutions; all of it lies in the steps, too.
+- parts: forward and backward of what a branching adds, each by itself; all of it lies in the steps, too.
   The look-up is timed at offsets as they begin, near 0, at a smooth field of offsets up to the largest, and at offsets
   drawn for each pixel by itself, which caches like least.
 """
@@ -37,7 +42,7 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.complexity import count_macs, count_parameters
-from nnunet_ext.architectures.heads.offset_branch import largest_offset
+from nnunet_ext.architectures.heads.offset_branch import LightBranch, largest_offset
 from nnunet_ext.architectures.heads.offset_vectors import OffsetRefinement
 from nnunet_ext.architectures.network import TrainingOutput
 from nnunet_ext.architectures.topology import Topology
@@ -48,7 +53,7 @@ from nnunet_ext.trainers.offset_vectors import OffsetLoss
 from nnunet_ext.trainers.training_loss import CheckedLoss, TrainingLoss, finest_scale, of_one_scale
 
 PLAIN = "nnU-Net"
-TRAINERS = {PLAIN: "", "shared": "_OVeShared", "light": "_OVe", "decoder": "_OVeDecoder"}
+TRAINERS = {PLAIN: "", f"{PLAIN} again": "", "shared": "_OVeShared", "light": "_OVe", "decoder": "_OVeDecoder"}
 CHANNELS = {2: 3, 3: 1}
 CLASSES = {2: 2, 3: 3}
 MOST_FEATURES = {2: 512, 3: 320}
@@ -188,11 +193,27 @@ def parts(args: argparse.Namespace, made: Case) -> dict[str, Callable[[], Laps]]
         return {"part": clock(args) - start}
 
     return {
+        "convolutions of light": light_branch(args, made),
         "look-up and fusion, offsets near 0": partial(refine, near),
         "look-up and fusion, smooth offsets": partial(refine, smooth),
         "look-up and fusion, random offsets": partial(refine, random),
         "confidence loss": believe,
     }
+
+
+def light_branch(args: argparse.Namespace, made: Case) -> Callable[[], Laps]:
+    t = made.topology
+    branch = LightBranch(t, t.features[0], t.dims + 1).to(args.device)
+    features = torch.randn(args.batch, t.features[0], *t.patch_size, device=args.device, requires_grad=True)
+
+    def run() -> Laps:
+        start = clock(args)
+        with torch.autocast(args.device, enabled=args.amp):
+            raw = branch([], [features])
+        raw.backward(torch.ones_like(raw))
+        return {"part": clock(args) - start}
+
+    return run
 
 
 def measure(args: argparse.Namespace, what: str, made: Case) -> None:
