@@ -7,8 +7,8 @@
 The networks are what nnU-Net plans for isotropic images of these patches: RGB and one structure in 2D, one channel and
 two structures in 3D. Times are ratios: all candidates run in turns, and each ratio is taken within a turn, so that what
 else the machine does falls on both; shown are the median and the quartiles of the turns. `least` is the least step of
-all turns over nnU-Net's least: other work makes times longer, never shorter. nnU-Net's network is there
-twice; what the second's ratio is away from 1 is noise. On the CPU the clock is process time, on a GPU the time between
+all turns over nnU-Net's least: other work makes times longer, never shorter. nnU-Net's network is there twice; what the
+second's ratio is away from 1 is noise. On the CPU the clock is process time, on a GPU the time between
 synchronisations.
 
 Without the two variables, glibc gives each tensor of 32 MiB back to the system and gets it anew, page by page: a fifth
