@@ -140,13 +140,13 @@ class nnUNetTrainerHRNetW48(HRNetTrainer):
 class nnUNetTrainerOVeNet_HRNetW48(OVeNetHRNetTrainer):
     """OVeNet as published, on a pretrained HRNetV2-W48."""
 
-    spec = OVeNetHRNetSpec()
+    spec = OVeNetHRNetSpec(in_voxels=True)
 
 
 class nnUNetTrainerOVeNet_HRNetW48_Frozen(FrozenTrainer):
     """OVeNet's offset branch alone, on a finished HRNetV2-W48 (`-pretrained_weights`)."""
 
-    spec = OVeNetHRNetSpec(frozen=True)
+    spec = OVeNetHRNetSpec(frozen=True, in_voxels=True)
 
 
 class nnUNetTrainerHRNetW48OCR(HRNetTrainer):
@@ -158,7 +158,7 @@ class nnUNetTrainerHRNetW48OCR(HRNetTrainer):
 class nnUNetTrainerOVeNet_HRNetW48OCR(OVeNetHRNetTrainer):
     """OVeNet as published, on a pretrained HRNetV2-W48 with object-contextual representations."""
 
-    spec = OVeNetHRNetSpec(ocr=True)
+    spec = OVeNetHRNetSpec(ocr=True, in_voxels=True)
 
 
 class nnUNetTrainerLossScaled(nnUNetTrainerExt):

@@ -177,7 +177,8 @@ class OVeNetHRNetSpec(HRNetSpec):
             wording.
         tau: largest offset along each axis, in halves of the plan's patch.
         fuse: logits, or the probabilities of labels (`softmax`) or regions (`sigmoid`).
-        in_voxels: the branch's output is in pixels of the map, not in largest offsets (the authors').
+        in_voxels: the branch's output is in pixels of the map, as the trainers have it (`offset_vectors.py` says why),
+            not in largest offsets (the authors').
         frozen: train the offset branch alone (the paper's Table 5); begin at a finished base network.
     """
 
