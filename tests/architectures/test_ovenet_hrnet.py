@@ -285,7 +285,7 @@ def test_frozen_is_no_part_of_the_networks_description():
     assert free.describe() == frozen.describe()
     assert free.describe() == {
         **{"network": "OVeNetHRNetSpec", "width": "48", "modules": "(1, 4, 3)", "ocr": "False", "branch": "4"},
-        **{"branch_modules": "(3, 2)", "tau": "0.5", "fuse": "logits"},
+        **{"branch_modules": "(3, 2)", "tau": "0.5", "fuse": "logits", "in_voxels": "False"},
     }
     assert build().state_dict().keys() == build(frozen=True).state_dict().keys()
     assert len({tuple(OVeNetHRNetSpec(**v).describe().items()) for v in VARIANTS.values()}) == len(VARIANTS)

@@ -139,7 +139,7 @@ def offset_main(rank, folder, n_processes, plans, dataset_json):
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():  # offsets of some pixels, not of almost none
         last = network.offset_branch.seg_layers[-1]
-        last.weight.normal_(0, 0.3, generator=generator)
+        last.weight.normal_(0, 2, generator=generator)
     share = slice(rank * 4 // n_processes, (rank + 1) * 4 // n_processes)
     x = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=generator)[share]
     target = torch.randint(0, 3, (4, 1, 32, 32), generator=generator)[share]

@@ -19,7 +19,7 @@ def prepared(make_trainer, plan, kind="labels_ignore"):
     trainer.initialize()
     network = trainer.network.train()
     with torch.no_grad():
-        network.offset_branch.seg_layers[-1].weight.normal_(0, 0.1)
+        network.offset_branch.seg_layers[-1].weight.normal_(0, 0.5)
     batch = next(trainer.get_dataloaders()[1])
     smooth = torch.randn(2, 3, *[s // 4 for s in batch["data"].shape[2:]])
     mode = "bilinear" if smooth.ndim == 4 else "trilinear"
