@@ -1,0 +1,185 @@
+"""How much a feature map tells: curvature and entropy, one number for every image and channel.
+
+Instructive Feature Enhancement for Dichotomous Medical Image Segmentation (L. Liu, H. Zhou, J. Chen et al., MICCAI
+2023), Sections 2.1 and 2.2. The authors' repository, yezi-66/IFE, has no licence: this is written from the paper.
+
+Curvature, equation (1), is the sum of |K * x| where the stencil lies inside the map:
+
+    K = [[-1, 5, -1], [5, -16, 5], [-1, 5, -1]] / 16 = 3/16 (D_a + D_b) - 1/16 D_a D_b        D = [1, -2, 1]
+
+Entropy, equation (2): i is a voxel, j the mean of its 8 neighbours (zeros outside of the map), p how often (i, j)
+occurs, E = -sum p log2 p. Paper and code disagree about the histogram; all of them are here, as `Range`:
+
+    joint               of (i, j), 256 x 256 bins, over the channel's range of i            equation (2)
+    batch               of s = 100 i + j, 256 bins, over the range of the whole batch       the authors' U-Net
+    unique              of the exact values of s                                            the authors' other networks
+    channel, image      of s, 256 bins, over the range of each channel, or of each image    neither
+
+`channel` is ours: a result does not depend on what else is in the batch, and features of a LeakyReLU, whose values are
+all different, do not all score the same as they do with `unique`.
+
+Beyond the paper: volumes, in which K is the mean of the stencils of the coordinate planes and j that of 26 neighbours;
+axes shorter than the stencil, along which the map counts as constant; and p is a share of the map's own voxels, where
+the authors divide by those of the padded map, which ranks channels the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Range = Literal["channel", "image", "batch", "unique", "joint"]
+BINS = 256
+NEVER = -math.inf  # the score of a channel with a value that is not finite: chosen last
+
+
+def _along(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
+    """`x` from start to stop (from the end, if not positive) along an axis."""
+    return x.narrow(axis, start, x.shape[axis] + stop - start)
+
+
+def _usable(x: Tensor, axes: Sequence[int] | None) -> list[int]:
+    """Return the wanted axes of the tensor (spatial ones are numbered from 0) on which the stencil has room."""
+    wanted = range(x.ndim - 2) if axes is None else axes
+    return [a + 2 for a in wanted if x.shape[a + 2] >= 3]
+
+
+def _bent(x: Tensor, axis: int, weight: float) -> Tensor:
+    """(w D - 3) x along an axis: two voxels shorter. K of a plane is (9 - the product of two of these) / 16."""
+    return torch.add(_along(x, axis, 0, -2), _along(x, axis, 2, 0)).mul_(weight).sub_(
+        _along(x, axis, 1, -1), alpha=2 * weight + 3
+    )  # fmt: skip
+
+
+def curvature_scores(
+    x: Tensor, axes: Sequence[int] | None = None, weights: Sequence[float] | None = None
+) -> Tensor:  # fmt: skip
+    """Return the sum of absolute curvature of every channel.
+
+    Args:
+        x: `(B, C, *S)` floating, two or three spatial axes; no gradient is kept.
+        axes: spatial axes, from 0, that the stencil reaches along; None: all. Those with fewer than 3 voxels are left
+            out. Two axes give the stencil of their plane, one gives 3/16 D, none gives 0.
+        weights: (number of spatial axes,) factors of the second difference along each, (h_min / h)^2 for a distance h
+            of voxels; None: 1.
+
+    Returns:
+        `(B, C)` float32; -inf of a channel that is not finite.
+    """
+    x = x.detach().float()
+    used = _usable(x, axes)
+    factors = {a: 1.0 if weights is None else float(weights[a - 2]) for a in used}
+    inside = x
+    for a in used:
+        inside = _along(inside, a, 1, -1)
+    planes = list(combinations(used, 2))
+    if planes:
+        response, scale = -9 * len(planes) * inside, 1 / 16 / len(planes)
+    else:
+        response, scale = (3 if used else 0) * inside, 3 / 16
+    for a, b in planes:
+        plane = x
+        for c in set(used) - {a, b}:
+            plane = _along(plane, c, 1, -1)
+        response.add_(_bent(_bent(plane, b, factors[b]), a, factors[a]))
+    if len(used) == 1:
+        response.add_(_bent(x, used[0], factors[used[0]]))
+    scores = torch.linalg.vector_norm(response.flatten(2), 1, -1) * scale
+    return torch.where(scores.isfinite(), scores, NEVER)
+
+
+def neighbour_mean(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """Return j: the mean of the other voxels of the 3 x 3 (x 3) box; outside of the map are zeros, which count.
+
+    Args:
+        x: `(B, C, *S)` floating.
+        axes: spatial axes, from 0, that the box reaches along; None: all.
+    """
+    dims = range(2, x.ndim) if axes is None else [a + 2 for a in axes]
+    total = x
+    for axis in dims:
+        before, total = total, total.clone()
+        if x.shape[axis] > 1:
+            _along(total, axis, 1, 0).add_(_along(before, axis, 0, -1))
+            _along(total, axis, 0, -1).add_(_along(before, axis, 1, 0))
+    return (total - x).div_(max(1, 3 ** len(dims) - 1))
+
+
+def entropy_scores(x: Tensor, over: Range = "channel", axes: Sequence[int] | None = None) -> Tensor:
+    """Return the entropy of every channel, in bits.
+
+    Args:
+        x: `(B, C, *S)` floating; no gradient is kept.
+        over: which histogram, see above.
+        axes: as for `neighbour_mean`.
+
+    Returns:
+        `(B, C)` float32; -inf of a channel that is not finite, and with `batch` and `image` of all that share its
+        range.
+    """
+    x = x.detach().float()
+    i, j = x.flatten(2), neighbour_mean(x, axes).flatten(2)
+    finite = torch.ones_like(i[..., 0], dtype=torch.bool)
+    if over == "joint":
+        low, high, finite = _range(i, over)
+        counts = _run_lengths(_bin(i, low, high).mul_(BINS).add_(_bin(j, low, high)).int())
+    else:
+        s = j.add_(i, alpha=100)
+        low, high, finite = _range(s, over)
+        counts = _run_lengths(s) if over == "unique" else _histogram(_bin(s, low, high))
+    return torch.where(finite, _entropy(counts, i.shape[2]), NEVER)
+
+
+def _range(s: Tensor, over: Range) -> tuple[Tensor, Tensor, Tensor]:
+    """Return lowest and highest value, and whether both are finite: `(B, C, 1)` twice and `(B, C)`."""
+    low, high = torch.aminmax(s, dim=-1, keepdim=True)
+    if over in ("image", "batch"):
+        dims = (1, 2) if over == "image" else (0, 1, 2)
+        low, high = low.amin(dims, keepdim=True).expand_as(low), high.amax(dims, keepdim=True).expand_as(high)
+    return low, high, (low.isfinite() & high.isfinite())[..., 0]
+
+
+def _bin(s: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return the bin of each value, by the rule of `torch.histc`: floor((s - low) 256 / (high - low)), clamped.
+
+    int64, also of values that are not finite: an index outside of its table would end a training on a GPU.
+    """
+    width = torch.where(high > low, high - low, math.inf)  # of a constant channel, all is bin 0
+    return (s - low).mul_(BINS).div_(width).long().clamp_(0, BINS - 1)
+
+
+def _histogram(bins: Tensor) -> Tensor:
+    """Count `(B, C, N)` bins: `(B, C, 256)` int64. Whole numbers, so that no order of adding changes them."""
+    b, c, _ = bins.shape
+    rows = torch.arange(b * c, device=bins.device).mul_(BINS).view(b, c, 1)
+    places = (bins + rows).flatten()
+    counts = torch.zeros(b * c * BINS, dtype=torch.int64, device=bins.device)
+    return counts.scatter_add_(0, places, torch.ones_like(places)).view(b, c, BINS)
+
+
+def _run_lengths(values: Tensor) -> Tensor:
+    """Count equal values of `(B, C, N)`: `(B, C, N)` int64, each count at the last of its equals, 0 elsewhere."""
+    ordered = values.sort(-1).values
+    place = torch.arange(ordered.shape[-1], device=values.device)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    start = (place * new).cummax(-1).values
+    last = torch.ones_like(new)
+    last[..., :-1] = new[..., 1:]
+    return torch.where(last, place - start + 1, 0)
+
+
+def _entropy(counts: Tensor, n: int) -> Tensor:
+    """Return -sum p log2 p for p = counts / n, of a table of c log2 c: equal counts give equal terms.
+
+    In float64 (where the device has it), so that channels that tie are told apart by nothing.
+    """
+    exact = torch.float32 if counts.device.type == "mps" else torch.float64
+    c = torch.arange(n + 1, device=counts.device, dtype=exact)
+    terms = c * c.clamp(min=1).log2()
+    return (math.log2(n) - terms[counts].sum(-1) / n).clamp_(min=0).float()
