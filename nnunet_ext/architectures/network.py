@@ -100,27 +100,32 @@ class NetworkSpec(ABC):
 
 @dataclass(frozen=True)
 class ComposedSpec(NetworkSpec):
-    """Encoder, decoder and head on the plan's topology; each slot holds what builds the part.
+    """Encoder, enhancement, decoder and head on the plan's topology; each slot holds what builds the part.
 
     Attributes:
         encoder: `(topology, input_channels) -> module` with `out_channels` and `strides`.
-        decoder: `(topology, in_channels, strides, deep_supervision) -> module` with `out_channels` and
-            `deep_supervision`.
+        decoder: `(topology, in_channels, strides, deep_supervision, skip_channels=...) -> module` with `out_channels`
+            and `deep_supervision`. `skip_channels` are those of the maps as they come in, with an enhancement more than
+            the encoder's.
         head: `(dims, in_channels, out_channels) -> module`, one for each scale. A head that refines what these give
-            has a method `attach(topology, (encoder, decoder), output_channels, new_decoder) -> network`.
+            has a method `attach(topology, (encoder, decoder), output_channels, new_decoder) -> network`, which is a
+            `ComposedNetwork`.
+        enhancement: `(topology, channels, strides) -> module` with `out_channels`, of the list of the encoder's maps;
+            None for none.
 
     A part that cannot be built for every plan has a static method `check_topology(topology)`, which raises
     `UnsupportedPlanError` before work starts.
     """
 
     encoder: Callable[[Topology, int], nn.Module] = plan_encoder
-    decoder: Callable[[Topology, Sequence[int], Sequence[Sequence[int]], bool], nn.Module] = UNetDecoder
+    decoder: Callable[..., nn.Module] = UNetDecoder
     head: Callable[[int, int, int], nn.Module] = linear_head
+    enhancement: Callable[[Topology, Sequence[int], Sequence[Sequence[int]]], nn.Module] | None = None
 
     def check(self, topology: Topology) -> None:  # noqa: D102
         super().check(topology)
         topology.require_fitting_patch()
-        for part in (self.encoder, self.decoder, self.head):
+        for part in (self.encoder, self.decoder, self.head, self.enhancement):
             check = getattr(part.func if isinstance(part, partial) else part, "check_topology", None)
             if check is not None:
                 check(topology)
@@ -130,17 +135,24 @@ class ComposedSpec(NetworkSpec):
     ) -> nn.Module:
         encoder = self.encoder(topology, input_channels)
         channels, strides = cast("list[int]", encoder.out_channels), cast("list[list[int]]", encoder.strides)
-        decoder = self.decoder(topology, channels, strides, deep_supervision)
+        new_decoder, enhancement = partial(self.decoder, topology, channels, strides), None
+        if self.enhancement is not None:
+            enhancement = self.enhancement(topology, channels, strides)
+            new_decoder = partial(new_decoder, skip_channels=enhancement.out_channels)
+        decoder = new_decoder(deep_supervision=deep_supervision)
         attach = getattr(self.head, "attach", None)
         if attach is not None:
-            new_decoder = partial(self.decoder, topology, channels, strides, False)
-            return attach(topology, (encoder, decoder), output_channels, new_decoder)
-        heads = [self.head(topology.dims, c, output_channels) for c in cast("list[int]", decoder.out_channels)]
-        return ComposedNetwork(encoder, decoder, heads)
+            other = partial(new_decoder, deep_supervision=False)
+            network = attach(topology, (encoder, decoder), output_channels, other)
+        else:
+            heads = [self.head(topology.dims, c, output_channels) for c in cast("list[int]", decoder.out_channels)]
+            network = ComposedNetwork(encoder, decoder, heads)
+        network.enhancement = enhancement
+        return network
 
     def describe(self) -> dict[str, str]:  # noqa: D102
-        slots = {"encoder": self.encoder, "decoder": self.decoder, "head": self.head}
-        return super().describe() | {slot: describe_part(part) for slot, part in slots.items()}
+        slots = {"encoder": self.encoder, "enhancement": self.enhancement, "decoder": self.decoder, "head": self.head}
+        return super().describe() | {slot: describe_part(part) for slot, part in slots.items() if part is not None}
 
 
 class HeadPerScale(nn.Module):
@@ -156,20 +168,31 @@ class HeadPerScale(nn.Module):
 
 
 class ComposedNetwork(nn.Module):
-    """Encoder -> decoder -> head at every scale.
+    """Encoder -> enhancement, if there is one -> decoder -> head at every scale.
 
     All heads exist whether or not deep supervision is on, so that weights load strictly either way.
+
+    Attributes:
+        enhancement: `list` of encoder maps -> `list` of maps that the decoder is given; None for none.
     """
+
+    enhancement: nn.Module | None
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, heads: Sequence[nn.Module]) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.head = HeadPerScale(heads)
+        self.enhancement = None
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """`(B, C, *S)` -> the maps that the decoder is given, finest first."""
+        features = self.encoder(x)
+        return features if self.enhancement is None else self.enhancement(features)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """`(B, C, *S)` -> logits `(B, K, *S)`, or a list of them, finest first, with deep supervision."""
-        features = self.decoder(self.encoder(x))
+        features = self.decoder(self.encode(x))
         if self.decoder.deep_supervision:
             return self.head(features)
         return self.head(features[:1])[0]
@@ -177,9 +200,11 @@ class ComposedNetwork(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Elements of all convolution outputs for one image (nnU-Net's memory estimate when planning)."""
         heads = self.head.seg_layers[0].out_channels * math.prod(input_size)  # type: ignore[operator]
+        enhancement: Any = self.enhancement
         return int(
             self.encoder.compute_conv_feature_map_size(input_size)  # type: ignore[operator]
             + self.decoder.compute_conv_feature_map_size(input_size)  # type: ignore[operator]
+            + (0 if enhancement is None else enhancement.compute_conv_feature_map_size(input_size))
             + heads
         )
 

@@ -43,6 +43,9 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerHRNetW48OCR": "OVeNet's other base: HRNetV2-W48 with object-contextual representations (2D)",
     "nnUNetTrainerOVeNet_HRNetW48OCR": "OVeNet as published on HRNetV2-W48 with OCR (2D)",
     "nnUNetTrainerLossScaled": "OVeNet's control: nnU-Net's own network with its loss times 2 (2D and 3D)",
+    "nnUNetTrainerIFECurvature": "IFE: the plan's network, channels of most curvature given twice (2D and 3D)",
+    "nnUNetTrainerIFEEntropy": "IFE: the plan's network, channels of most entropy given twice (2D and 3D)",
+    "nnUNetTrainerIFERandom": "IFE's control: as many channels given twice, drawn at random (2D and 3D)",
 }
 
 
@@ -75,6 +78,15 @@ PARTS: tuple[Part, ...] = (
         "Plain",
         "nnunet_ext.architectures.encoders.plan:plan_encoder",
         "the plan's own encoder (default)",
+    ),
+    Part(
+        "enhancement",
+        "IFECurvature",
+        "nnunet_ext.architectures.encoders.enhancement:named_enhancement",
+        "channels of most curvature given twice (IFE); IFEEntropy, IFERandom: by entropy, at random; IFEEntropyJoint, "
+        "Image, Batch, Unique: other histograms; IFECurvatureS1R75S2R50: 75 % of stage 1's, 50 % of stage 2's",
+        r"IFE(?P<score>Curvature|Random|Entropy)(?P<variant>(?<=Entropy)(?:Image|Batch|Unique|Joint))?"
+        r"(?P<at>(?:S\d+R\d+)+)?",
     ),
     Part(
         "decoder",

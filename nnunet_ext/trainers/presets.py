@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECODER, MSNET_DECODER
+from nnunet_ext.architectures.encoders.enhancement import Enhancement
 from nnunet_ext.architectures.heads.offset_branch import OffsetVectorHead
 from nnunet_ext.architectures.network import ComposedSpec
 from nnunet_ext.architectures.published.hrnet import HRNetSpec
@@ -166,3 +167,24 @@ class nnUNetTrainerLossScaled(nnUNetTrainerExt):
 
     recipe = Recipe(loss_factor=2.0)
     paper_recipe = replace(ovenet.BASELINE_RECIPE, loss_factor=2.0)
+
+
+# --- IFE (docs/methods/ife.md) ---------------------------------------------------------------------------------------
+
+
+class nnUNetTrainerIFECurvature(nnUNetTrainerExt):
+    """IFE on the plan's network: the channels of most curvature given twice to the decoder."""
+
+    spec = ComposedSpec(enhancement=Enhancement("curvature"))
+
+
+class nnUNetTrainerIFEEntropy(nnUNetTrainerExt):
+    """IFE on the plan's network: the channels of most entropy given twice to the decoder."""
+
+    spec = ComposedSpec(enhancement=Enhancement("entropy"))
+
+
+class nnUNetTrainerIFERandom(nnUNetTrainerExt):
+    """IFE's control of equal width: as many channels as with curvature, drawn at random."""
+
+    spec = ComposedSpec(enhancement=Enhancement("random"))

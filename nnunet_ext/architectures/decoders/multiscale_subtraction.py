@@ -99,6 +99,8 @@ class SubtractionDecoder(nn.Module):
         reduce: as for `multi_scale_difference`.
         width: channels of all maps of the decoder; None for those of the plan's first stage (32 in nnU-Net's plans).
         first: stage at which the pyramid begins, at most two below the last.
+        skip_channels: (n_stages,) channels of the maps as they come in, where an enhancement has added to the
+            encoder's; None: as `in_channels`.
 
     Attributes:
         out_channels: (n_stages - 1,) channels of the returned maps, finest first.
@@ -118,6 +120,7 @@ class SubtractionDecoder(nn.Module):
         reduce: Reduce = "sum",
         width: int | None = None,
         first: int = FIRST,
+        skip_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.check_topology(topology)
@@ -131,7 +134,7 @@ class SubtractionDecoder(nn.Module):
         def block(level: int, inputs: int = width) -> nn.Module:
             return _block(topology, inputs, self._width, level)
 
-        self.reductions = nn.ModuleList(block(i, c) for i, c in enumerate(in_channels))
+        self.reductions = nn.ModuleList(block(i, c) for i, c in enumerate(skip_channels or in_channels))
         self.units = nn.ModuleList(
             nn.ModuleList(
                 SubtractionUnit(block(i), filter_sizes(topology.kernels[i], scales), reduce)

@@ -31,6 +31,7 @@ from itertools import combinations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Range = Literal["channel", "image", "batch", "unique", "joint"]
@@ -51,9 +52,10 @@ def _usable(x: Tensor, axes: Sequence[int] | None) -> list[int]:
 
 def _bent(x: Tensor, axis: int, weight: float) -> Tensor:
     """(w D - 3) x along an axis: two voxels shorter. K of a plane is (9 - the product of two of these) / 16."""
-    return torch.add(_along(x, axis, 0, -2), _along(x, axis, 2, 0)).mul_(weight).sub_(
-        _along(x, axis, 1, -1), alpha=2 * weight + 3
-    )  # fmt: skip
+    ends = torch.add(_along(x, axis, 0, -2), _along(x, axis, 2, 0))
+    if weight != 1:
+        ends.mul_(weight)
+    return ends.sub_(_along(x, axis, 1, -1), alpha=2 * weight + 3)
 
 
 def curvature_scores(
@@ -78,36 +80,36 @@ def curvature_scores(
     for a in used:
         inside = _along(inside, a, 1, -1)
     planes = list(combinations(used, 2))
-    if planes:
-        response, scale = -9 * len(planes) * inside, 1 / 16 / len(planes)
-    else:
-        response, scale = (3 if used else 0) * inside, 3 / 16
+    terms = []
     for a, b in planes:
         plane = x
         for c in set(used) - {a, b}:
             plane = _along(plane, c, 1, -1)
-        response.add_(_bent(_bent(plane, b, factors[b]), a, factors[a]))
-    if len(used) == 1:
-        response.add_(_bent(x, used[0], factors[used[0]]))
-    scores = torch.linalg.vector_norm(response.flatten(2), 1, -1) * scale
-    return torch.where(scores.isfinite(), scores, NEVER)
+        terms.append(_bent(_bent(plane, b, factors[b]), a, factors[a]))
+    if planes:
+        scale, response = 1 / 16 / len(planes), terms[0].sub_(inside, alpha=9 * len(planes))
+    elif used:
+        scale, response = 3 / 16, _bent(x, used[0], factors[used[0]]).add_(inside, alpha=3)
+    else:
+        scale, response = 0.0, x
+    for term in terms[1:]:
+        response.add_(term)
+    total = torch.linalg.vector_norm(response.flatten(2), 1, -1)
+    return torch.where(total.isfinite(), total * scale, NEVER)
 
 
-def neighbour_mean(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
-    """Return j: the mean of the other voxels of the 3 x 3 (x 3) box; outside of the map are zeros, which count.
+def box_sum(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """Return the sum of the 3 x 3 (x 3) box around every voxel; outside of the map are zeros.
 
     Args:
         x: `(B, C, *S)` floating.
         axes: spatial axes, from 0, that the box reaches along; None: all.
     """
     dims = range(2, x.ndim) if axes is None else [a + 2 for a in axes]
-    total = x
-    for axis in dims:
-        before, total = total, total.clone()
-        if x.shape[axis] > 1:
-            _along(total, axis, 1, 0).add_(_along(before, axis, 0, -1))
-            _along(total, axis, 0, -1).add_(_along(before, axis, 1, 0))
-    return (total - x).div_(max(1, 3 ** len(dims) - 1))
+    total = F.pad(x, [p for a in range(x.ndim - 1, 1, -1) for p in ((1, 1) if a in dims else (0, 0))])
+    for a in dims:
+        total = torch.add(_along(total, a, 0, -2), _along(total, a, 1, -1)).add_(_along(total, a, 2, 0))
+    return total
 
 
 def entropy_scores(x: Tensor, over: Range = "channel", axes: Sequence[int] | None = None) -> Tensor:
@@ -116,20 +118,21 @@ def entropy_scores(x: Tensor, over: Range = "channel", axes: Sequence[int] | Non
     Args:
         x: `(B, C, *S)` floating; no gradient is kept.
         over: which histogram, see above.
-        axes: as for `neighbour_mean`.
+        axes: as for `box_sum`, at least one.
 
     Returns:
         `(B, C)` float32; -inf of a channel that is not finite, and with `batch` and `image` of all that share its
         range.
     """
     x = x.detach().float()
-    i, j = x.flatten(2), neighbour_mean(x, axes).flatten(2)
-    finite = torch.ones_like(i[..., 0], dtype=torch.bool)
+    others = 3 ** (x.ndim - 2 if axes is None else len(axes)) - 1
+    total, i = box_sum(x, axes), x.flatten(2)
     if over == "joint":
         low, high, finite = _range(i, over)
-        counts = _run_lengths(_bin(i, low, high).mul_(BINS).add_(_bin(j, low, high)).int())
-    else:
-        s = j.add_(i, alpha=100)
+        j = total.sub_(x).div_(others).flatten(2)
+        counts = _run_lengths(_bin(i.clone(), low, high).mul_(BINS).add_(_bin(j, low, high)))
+    else:  # i and j in the same unit: `others` times s = 100 i + j
+        s = total.add_(x, alpha=100 * others - 1).flatten(2)
         low, high, finite = _range(s, over)
         counts = _run_lengths(s) if over == "unique" else _histogram(_bin(s, low, high))
     return torch.where(finite, _entropy(counts, i.shape[2]), NEVER)
@@ -137,7 +140,7 @@ def entropy_scores(x: Tensor, over: Range = "channel", axes: Sequence[int] | Non
 
 def _range(s: Tensor, over: Range) -> tuple[Tensor, Tensor, Tensor]:
     """Return lowest and highest value, and whether both are finite: `(B, C, 1)` twice and `(B, C)`."""
-    low, high = torch.aminmax(s, dim=-1, keepdim=True)
+    low, high = s.amin(-1, keepdim=True), s.amax(-1, keepdim=True)  # much quicker on a CPU than aminmax
     if over in ("image", "batch"):
         dims = (1, 2) if over == "image" else (0, 1, 2)
         low, high = low.amin(dims, keepdim=True).expand_as(low), high.amax(dims, keepdim=True).expand_as(high)
@@ -147,19 +150,20 @@ def _range(s: Tensor, over: Range) -> tuple[Tensor, Tensor, Tensor]:
 def _bin(s: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return the bin of each value, by the rule of `torch.histc`: floor((s - low) 256 / (high - low)), clamped.
 
-    int64, also of values that are not finite: an index outside of its table would end a training on a GPU.
+    int32, also of values that are not finite: an index outside of its table would end a training on a GPU. `s` is used
+    up.
     """
     width = torch.where(high > low, high - low, math.inf)  # of a constant channel, all is bin 0
-    return (s - low).mul_(BINS).div_(width).long().clamp_(0, BINS - 1)
+    return s.sub_(low).mul_(BINS).div_(width).int().clamp_(0, BINS - 1)
 
 
 def _histogram(bins: Tensor) -> Tensor:
-    """Count `(B, C, N)` bins: `(B, C, 256)` int64. Whole numbers, so that no order of adding changes them."""
+    """Count `(B, C, N)` bins, which are used up: `(B, C, 256)` int32, whole numbers that no order of adding changes."""
     b, c, _ = bins.shape
-    rows = torch.arange(b * c, device=bins.device).mul_(BINS).view(b, c, 1)
-    places = (bins + rows).flatten()
-    counts = torch.zeros(b * c * BINS, dtype=torch.int64, device=bins.device)
-    return counts.scatter_add_(0, places, torch.ones_like(places)).view(b, c, BINS)
+    rows = torch.arange(b * c, device=bins.device, dtype=bins.dtype).mul_(BINS).view(b, c, 1)
+    places = bins.add_(rows).flatten()
+    counts = torch.zeros(b * c * BINS, dtype=torch.int32, device=bins.device)
+    return counts.index_add_(0, places, counts.new_ones(()).expand_as(places)).view(b, c, BINS)
 
 
 def _run_lengths(values: Tensor) -> Tensor:
@@ -182,4 +186,5 @@ def _entropy(counts: Tensor, n: int) -> Tensor:
     exact = torch.float32 if counts.device.type == "mps" else torch.float64
     c = torch.arange(n + 1, device=counts.device, dtype=exact)
     terms = c * c.clamp(min=1).log2()
-    return (math.log2(n) - terms[counts].sum(-1) / n).clamp_(min=0).float()
+    sums = terms.index_select(0, counts.flatten()).view(counts.shape).sum(-1)
+    return (math.log2(n) - sums / n).clamp_(min=0).float()

@@ -21,6 +21,7 @@ from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from nnunet_ext.architectures.encoders.channel_scores import Range, curvature_scores, entropy_scores
 from nnunet_ext.architectures.precision import without_autocast
@@ -37,6 +38,18 @@ def n_selected(channels: int, ratio: float) -> int:
     if not 0 <= ratio <= 1:
         raise ValueError(f"ratio={ratio}: the share of channels to select is 0 to 1; the paper has 0.5 and 0.75.")
     return math.floor(ratio * channels + 1e-6)
+
+
+def take_channels(x: Tensor, chosen: Tensor) -> Tensor:
+    """Return `(B, k, *S)`: of each image the channels `chosen` (B, k) of `x` (B, C, *S).
+
+    A whole plane at a time, several times quicker than `torch.gather`. What passes for a tensor may have its own way.
+    """
+    if has_torch_function_unary(x):
+        return handle_torch_function(take_channels, (x,), x, chosen)
+    b, c = x.shape[:2]
+    planes = chosen + torch.arange(0, b * c, c, device=chosen.device)[:, None]
+    return x.flatten(0, 1).index_select(0, planes.flatten()).unflatten(0, (b, -1))
 
 
 class ChannelSelection(nn.Module):
@@ -106,7 +119,7 @@ class ChannelSelection(nn.Module):
         if self.k == 0:
             return x
         chosen = self.choose(self.scores(x))
-        selected = torch.take_along_dim(x, chosen.view(*chosen.shape, *[1] * (x.dim() - 2)), 1)
+        selected = take_channels(x, chosen)
         return torch.cat([selected, x] if self.selected_first else [x, selected], 1)
 
     def extra_repr(self) -> str:

@@ -104,7 +104,7 @@ class OffsetVectorNetwork(ComposedNetwork):
 
     def _scales(self, x: Tensor) -> tuple[Refined, list[Tensor]]:
         """Return the finest scale, refined, and the coarser scales' logits."""
-        features = self.encoder(x)
+        features = self.encode(x)
         maps = self.decoder(features)
         first, *others = self.head(maps if self.decoder.deep_supervision else maps[:1])
         if hasattr(self, "offset_branch"):

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_ext.architectures.encoders.channel_selection import take_channels
 from nnunet_ext.architectures.lifting import distinct_convolution, stacked_convolution
 from nnunet_ext.architectures.lifting.distinct_volume import RULES, DistinctVolume, element_by_element
 from nnunet_ext.architectures.lifting.normalisation import normalise
@@ -142,6 +143,11 @@ def _per_element(func: Callable[..., Tensor]) -> Callable[..., Any]:
     return rule
 
 
+def _take_channels(x: Any, chosen: Tensor) -> Any:
+    distinct, index = x.merged()
+    return x.like((take_channels(distinct, chosen), index))
+
+
 def _of_two(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     """Rule of a function of two values; with further arguments (`alpha`), it is one of the whole volume."""
 
@@ -165,6 +171,7 @@ RULES.update(
         torch.cat: _cat,
         F.instance_norm: _instance_norm,
         F.batch_norm: _batch_norm,
+        take_channels: _take_channels,
         F.prelu: _per_element(prelu),
         **{f: _per_element(f) for f in _ELEMENTWISE},
         **{f: _of_two(function) for function, functions in _ARITHMETIC.items() for f in functions},
