@@ -46,18 +46,19 @@ def cases():
         "3d_anisotropic": {"patch_size": [6, 16, 16], "anisotropic": True},
         "3d_residual": {"patch_size": [16, 8, 16], "residual": True},
     }
-    enhanced = {  # their skips are those of 4 stages
+    enhanced = {  # by default, the skips of stages 1 and 2 are
         "2d_deep": plans["2d_deep"],
-        "3d_residual": {"patch_size": [16, 8, 16], "n_stages": 4, "residual": True},
         "3d_anisotropic": {"patch_size": [8, 16, 16], "n_stages": 4, "anisotropic": True},
+        "3d_residual": {"patch_size": [16, 8, 16], "n_stages": 4, "residual": True},
     }
+    kinds_of_enhanced = {"nnUNetTrainerIFECurvature": 3, "nnUNetTrainerIFEEntropy": 2}
     for name in [*PRESETS, *compositions(), *OPTIONS_OF_PARTS]:
         spec = resolve(name).spec
         if spec is None:  # the plan's own network, built by nnU-Net
             continue
         kinds = plans
         if getattr(spec, "enhancement", None) is not None:
-            kinds = enhanced if name in PRESETS else {"2d_deep": enhanced["2d_deep"]}
+            kinds = dict(list(enhanced.items())[: kinds_of_enhanced.get(name, 1)])
         for kind, arguments in kinds.items():
             if int(kind[0]) in spec.dims and not (spec.dims == (2,) and kind != next(iter(kinds))):
                 yield pytest.param(name, arguments, id=f"{name.removeprefix('nnUNetTrainer')}-{kind}")
@@ -121,7 +122,7 @@ SLOW_TO_COMPILE = (
     *(name for name in PRESETS if "HRNet" in name),
     *(f"nnUNetTrainerExt_Plain_{decoder}_OVe{lifted}" for decoder in ("MS", "M2S") for lifted in ("", "_SL16")),
     "nnUNetTrainerExt_Plain_UNet_OVe_SL16",
-    *(n for n in compositions() if "IFE" in n and ("OVe" in n or "SL16" in n)),
+    *(name for name in compositions() if "IFE" in name),
 )
 pytestmark = pytest.mark.parametrize(("name", "arguments"), list(cases()))
 
