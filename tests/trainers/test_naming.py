@@ -84,7 +84,7 @@ def test_paper_recipe_and_budget_combine():
         ("nnUNetTrainerExt_UNet_Plain", "the part Plain (encoder) is out of order or doubled"),
         ("nnUNetTrainerExt_Plain_Plain", "the part Plain (encoder) is out of order or doubled"),
         ("nnUNetTrainerExt_", "there is no part ''"),
-        ("nnUNetTrainerExt_3epochs", "Name its parts, e.g. nnUNetTrainerExt_Plain_UNet_3epochs"),
+        ("nnUNetTrainerExt_3epochs", "Name its parts, e.g. nnUNetTrainerExt_Plain_IFECurvature_3epochs"),
         ("nnUNetTrainerSLUNet_2iter", "end in s. Type: -tr nnUNetTrainerSLUNet_2iters"),
         ("nnUNetTrainerExt_Plain_UNet_paper", "Type: -tr nnUNetTrainerExt_Plain_UNet"),
         ("nnUNetTrainer", "There is no trainer nnUNetTrainer."),
