@@ -1,6 +1,7 @@
 """The IFE paper's augmentation: brightness, contrast, local contrast, flips, turns by any angle; labels go along."""
 
 import math
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -166,6 +167,18 @@ def test_a_cascades_labels_are_turned_with_the_image_and_stay_0_or_1(dummy_2d):
             assert torch.equal(out["image"][channel], (out["segmentation"][0] == label).float())
 
 
+@pytest.mark.parametrize("dummy_2d", [False, True])
+def test_a_volumes_channel_has_one_brightness_and_its_own_padding(dummy_2d):
+    """Slices of constant values: local contrast leaves them, brightness does not; the last one is padding."""
+    image = torch.arange(1.0, 5.0).view(1, 4, 1, 1).expand(1, 4, 8, 8).clone()
+    segmentation = labels(1, 4, 8, 8)
+    image[:, 3], segmentation[:, 3] = 0, -1
+    pipeline = pipeline_of((4, 8, 8), (), dummy_2d, turns=False)
+    outs = [pipeline(image=image.clone(), segmentation=segmentation.clone())["image"] for _ in range(30)]
+    assert 5 < sum(not torch.equal(out, image) for out in outs) < 25
+    assert all(not out[:, 3].any() for out in outs)
+
+
 def test_masks_regions_and_coarser_targets_are_kept():
     image, segmentation = torch.randn(1, 16, 16), labels(1, 16, 16, value=-1)
     segmentation[:, 4:12, 4:12], segmentation[:, 6:8, 6:8] = 1, 2
@@ -206,7 +219,7 @@ def test_brightness_and_contrast_are_drawn_evenly():
 # -------------------------------------------------------------------------------------------------- local contrast
 
 
-@pytest.mark.parametrize(("shape", "tile"), [((2, 64, 96), (8, 12)), ((2, 3, 50, 40), (7, 5))])
+@pytest.mark.parametrize(("shape", "tile"), [((2, 250, 320), (32, 40)), ((2, 3, 50, 40), (7, 5))])
 def test_local_contrast_is_scikit_images_of_each_slice(shape, tile):
     image = torch.from_numpy(np.random.default_rng(0).normal(3, 2, shape).cumsum(-1).astype(np.float32))
     out = LocalContrast()(image=image.clone())["image"]
@@ -229,7 +242,9 @@ def test_local_contrast_shows_a_faint_texture_beside_a_bright_field():
 
 def test_constant_channels_stay_as_they_are():
     image = torch.stack([torch.full((32, 32), 0.3), torch.randn(32, 32), torch.zeros(32, 32)])
-    out = LocalContrast()(image=image.clone())["image"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # e.g. of a division by 0
+        out = LocalContrast()(image=image.clone())["image"]
     assert torch.equal(out[::2], image[::2])
     assert out.isfinite().all()
     assert not torch.equal(out[1], image[1])
