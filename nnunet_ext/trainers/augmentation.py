@@ -28,7 +28,7 @@ def flips_and_quarter_turns(patch_size: Any, *args: Any, **kwargs: Any) -> Basic
     """
     pipeline = nnUNetTrainer.get_training_transforms(patch_size, *args, **kwargs)
     kept: list[BasicTransform] = []
-    for transform in _without_chance(pipeline):
+    for transform in without_chance(pipeline):
         if isinstance(transform, SpatialTransform):
             transform.p_rotation = 0
         kept.append(transform)
@@ -49,7 +49,7 @@ def flips_and_small_turns(patch_size: Any, *args: Any, degrees: float = 10, **kw
         args, kwargs: as for `flips_and_quarter_turns`.
     """
     pipeline = nnUNetTrainer.get_training_transforms(patch_size, *args, **kwargs)
-    kept = list(_without_chance(pipeline))
+    kept = list(without_chance(pipeline))
     for transform in kept:
         if isinstance(transform, SpatialTransform):
             transform.p_rotation, transform.p_rot_per_axis = 1, 1
@@ -69,7 +69,7 @@ def flips_and_scales(
         args, kwargs: as for `flips_and_quarter_turns`.
     """
     pipeline = nnUNetTrainer.get_training_transforms(patch_size, *args, **kwargs)
-    kept = list(_without_chance(pipeline))
+    kept = list(without_chance(pipeline))
     for transform in kept:
         if isinstance(transform, SpatialTransform):
             transform.p_rotation, transform.p_scaling, transform.p_synchronize_scaling_across_axes = 0, 1, 1
@@ -101,7 +101,7 @@ def ignoring_padding(make: Callable[..., BasicTransform], ignore_label: int | No
     return made
 
 
-def _without_chance(pipeline: Any) -> Iterator[BasicTransform]:
+def without_chance(pipeline: Any) -> Iterator[BasicTransform]:
     """Yield nnU-Net's transforms without those that change images by chance, and without scaling and deformation.
 
     What it does by chance to the previous stage's labels of a cascade stays: it comes behind these labels' transform.

@@ -273,10 +273,11 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if self.recipe.mirror_axes is not None:
             wanted = {a % len(self.configuration_manager.patch_size) for a in self.recipe.mirror_axes}
             axes = self.inference_allowed_mirroring_axes = tuple(a for a in axes if a in wanted)
-        if self.recipe.margin is not None:
-            wanted_size = [math.ceil(p * self.recipe.margin) for p in self.configuration_manager.patch_size]
+        margin, patch_size = self.recipe.margin, self.configuration_manager.patch_size
+        if margin is not None:
+            wanted_size = list(margin(patch_size)) if callable(margin) else [math.ceil(p * margin) for p in patch_size]
             if dummy_2d:  # slices are augmented one by one, and as many come out as go in
-                wanted_size[0] = self.configuration_manager.patch_size[0]
+                wanted_size[0] = patch_size[0]
             initial_patch_size = np.maximum(initial_patch_size, wanted_size)
         return rotation, dummy_2d, initial_patch_size, axes
 

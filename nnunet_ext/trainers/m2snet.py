@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 
 from nnunet_ext.trainers.augmentation import flips_and_small_turns
 from nnunet_ext.trainers.method_losses import lossnet, lossnet_at_224, structure_loss
 from nnunet_ext.trainers.recipe import Recipe
+from nnunet_ext.trainers.schedules import EpochSchedule
 
 
 def sgd(parameters: Iterable[Any], lr: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -22,7 +22,7 @@ def sgd(parameters: Iterable[Any], lr: float, weight_decay: float) -> torch.opti
     return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True)
 
 
-class Triangle(LambdaLR):
+class Triangle(EpochSchedule):
     """Learning rate up and down in straight lines: lr(e) = max (1 - |2 (e + 1) / (E + 1) - 1|), e from 0 to E - 1.
 
     Args:
@@ -33,13 +33,6 @@ class Triangle(LambdaLR):
 
     def __init__(self, optimizer: torch.optim.Optimizer, lr: float, num_epochs: int) -> None:
         super().__init__(optimizer, lambda e: max(0.0, 1 - abs(2 * (e + 1) / (num_epochs + 1) - 1)))
-
-    def step(self, epoch: int | None = None) -> None:
-        """Set the learning rates of an epoch, as nnU-Net asks at each epoch's start; None for the next."""
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        for group, lr, share in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
-            group["lr"] = lr * share(self.last_epoch)
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 # nnU-Net's own training, with the loss that the method adds: equation (4) with nnU-Net's Dice + cross-entropy in the

@@ -18,9 +18,25 @@ LOSSNET_WEIGHT = 0.1  # of the authors' train.py; equation (4) of the paper has 
 
 def structure_loss(trainer: Any) -> nn.Module:
     """Build weighted cross-entropy + weighted IoU for a dataset's labels or regions."""
+    return _structure_loss(trainer, as_coded=False)
+
+
+def structure_loss_as_coded(trainer: Any) -> nn.Module:
+    """Build plain cross-entropy + weighted IoU, which is what the public code of the structure loss computes."""
+    return _structure_loss(trainer, as_coded=True)
+
+
+STRUCTURE_LOSSES = (structure_loss, structure_loss_as_coded)
+
+
+def _structure_loss(trainer: Any, as_coded: bool) -> nn.Module:
     labels, configuration = trainer.label_manager, trainer.configuration_manager
     return StructureLoss(
-        labels.has_regions, labels.ignore_label, patch_size=configuration.patch_size, spacing=configuration.spacing
+        labels.has_regions,
+        labels.ignore_label,
+        as_coded=as_coded,
+        patch_size=configuration.patch_size,
+        spacing=configuration.spacing,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -36,8 +36,9 @@ class Recipe:
         loss_factor: times the loss (nnU-Net's or `loss`) is trained with; the added loss is not multiplied.
         added_loss: `(trainer) -> module(logits (B, K, *S), target)`, added to the loss, at the finest scale.
         augmentation: same signature as `nnUNetTrainer.get_training_transforms`.
-        margin: augmentation is given a region of this multiple of the patch, at least; nnU-Net's own suffices for its
-            own rotations and scales. Not along the first axis where slices are augmented one by one.
+        margin: augmentation is given a region of this multiple of the patch, at least, or of what this function makes
+            of the patch's size (dims,); nnU-Net's own suffices for its own scales and small rotations. Not along the
+            first axis where slices are augmented one by one.
         padding_is_ignored: voxels outside of the image, and those that nnU-Net's crop to nonzero marks as empty, get
             the ignore label, where the dataset has one, and not that of class 0.
         mirror_axes: spatial axes (-1 is the last) that are mirrored, in training and in test-time augmentation.
@@ -61,7 +62,7 @@ class Recipe:
     loss_factor: float | None = None
     added_loss: Callable[[Any], nn.Module] | None = None
     augmentation: Callable[..., Any] | None = None
-    margin: float | None = None
+    margin: float | Callable[[Sequence[int]], Sequence[int]] | None = None
     padding_is_ignored: bool | None = None
     mirror_axes: tuple[int, ...] | None = None
     clip_gradients: Callable[[list[nn.Parameter]], Any] | None = None

@@ -147,7 +147,7 @@ def _meaningless(parsed: ParsedName, why: str, option: str | None = None, paper:
 
 def _structure_loss(recipe: Any, parsed: ParsedName) -> Any:
     losses = importlib.import_module("nnunet_ext.trainers.method_losses")
-    if recipe.loss is losses.structure_loss:
+    if recipe.loss in losses.STRUCTURE_LOSSES:
         which = "with _paper is" if parsed.paper else "is"
         why = f"{which} trained with the structure loss already, so _StructureLoss"
         raise _meaningless(parsed, why, "StructureLoss")
