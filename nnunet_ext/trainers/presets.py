@@ -12,7 +12,7 @@ from nnunet_ext.architectures.published.hrnet import HRNetSpec
 from nnunet_ext.architectures.published.msnet import MSNetSpec
 from nnunet_ext.architectures.published.ovenet_hrnet import OVeNetHRNetSpec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
-from nnunet_ext.trainers import m2snet, ovenet, spatial_lifting
+from nnunet_ext.trainers import ife, m2snet, ovenet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.hrnet import FrozenTrainer, HRNetTrainer, OVeNetHRNetTrainer
 from nnunet_ext.trainers.offset_vectors import OffsetVectorTrainer
@@ -176,15 +176,18 @@ class nnUNetTrainerIFECurvature(nnUNetTrainerExt):
     """IFE on the plan's network: the channels of most curvature given twice to the decoder."""
 
     spec = ComposedSpec(enhancement=Enhancement("curvature"))
+    paper_recipe = ife.PAPER_RECIPE
 
 
 class nnUNetTrainerIFEEntropy(nnUNetTrainerExt):
     """IFE on the plan's network: the channels of most entropy given twice to the decoder."""
 
     spec = ComposedSpec(enhancement=Enhancement("entropy"))
+    paper_recipe = ife.PAPER_RECIPE
 
 
 class nnUNetTrainerIFERandom(nnUNetTrainerExt):
     """IFE's control of equal width: as many channels as with curvature, drawn at random."""
 
     spec = ComposedSpec(enhancement=Enhancement("random"))
+    paper_recipe = ife.PAPER_RECIPE
