@@ -140,7 +140,8 @@ def ife_encoder(
     """
     if timm_arguments and not base.startswith(OF_TIMM):
         raise ValueError(
-            f"timm_arguments={dict(timm_arguments)}: {base} is not of timm; smp has arguments for tu- encoders alone."
+            f"timm_arguments={dict(timm_arguments)}: {base} is not of timm. smp takes arguments of encoders that begin "
+            f"with {OF_TIMM} alone: leave them out, or name one of those."
         )
     return _register({name or f"ife-{base}": base}, score, stages, ratios, timm_arguments)[0]
 

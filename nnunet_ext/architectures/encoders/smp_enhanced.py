@@ -18,6 +18,7 @@ from nnunet_ext.architectures.encoders.channel_selection import ChannelSelection
 
 OF_TIMM = "tu-"  # smp looks names that begin so up in timm
 _OWN_STATE = ("base.", "selections.", "_extra_state")
+_OPTIONS_BYTES = 512
 
 
 class EnhancedEncoder(nn.Module):
@@ -97,7 +98,7 @@ class EnhancedEncoder(nn.Module):
         """Load its own state, or else weights of the encoder inside, as smp and timm publish them."""
         if all(key.startswith(_OWN_STATE) for key in state_dict):
             return super().load_state_dict(state_dict, *args, **kwargs)
-        if not self._of_timm:
+        if not self._of_timm or state_dict.keys() == self.base.state_dict().keys():
             return self.base.load_state_dict(state_dict, *args, **kwargs)
         self._timm_weights = dict(state_dict)
         return self.base.load_state_dict(self._build().state_dict())
@@ -115,8 +116,11 @@ class EnhancedEncoder(nn.Module):
         """Do nothing: the encoder inside was built with this stride."""
 
     def get_extra_state(self) -> Tensor:
-        """Return the options as bytes of JSON, `(n,)` uint8: safetensors, smp's files, hold tensors alone."""
-        return torch.frombuffer(bytearray(json.dumps(self.options).encode()), dtype=torch.uint8)
+        """Return the options as JSON, `(512,)` uint8, filled up with spaces.
+
+        A tensor, as files of safetensors hold nothing else, and always of one size, as smp passes over others.
+        """
+        return torch.frombuffer(bytearray(json.dumps(self.options).ljust(_OPTIONS_BYTES).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Compare the options of a saved encoder.
