@@ -30,6 +30,8 @@ class UNetDecoder(nn.Module):
         in_channels: (n_stages,) channels of the encoder's maps, finest first.
         strides: (n_stages, dims) strides of the encoder's stages.
         deep_supervision: whether the network returns class scores at every scale (read by the network).
+        skip_channels: (n_stages,) channels of the maps as they come in, where an enhancement has added to the
+            encoder's; None: as `in_channels`, which give the width of the decoder's stages in any case.
 
     Attributes:
         out_channels: (n_stages - 1,) channels of the returned maps, finest first.
@@ -42,9 +44,11 @@ class UNetDecoder(nn.Module):
         in_channels: Sequence[int],
         strides: Sequence[Sequence[int]],
         deep_supervision: bool = True,
+        skip_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
+        coming = list(in_channels if skip_channels is None else skip_channels)
         self.out_channels = list(in_channels[:-1])
         conv_op = convert_dim_to_conv_op(topology.dims)
         transposed = get_matching_convtransp(conv_op=conv_op)
@@ -55,7 +59,7 @@ class UNetDecoder(nn.Module):
             self.transpconvs.append(transposed(below, skip, stride, stride, bias=topology.conv_bias))
             self.stages.append(
                 StackedConvBlocks(
-                    n_convs, conv_op, 2 * skip, skip, topology.kernels[-2 - i], 1, topology.conv_bias,
+                    n_convs, conv_op, skip + coming[-2 - i], skip, topology.kernels[-2 - i], 1, topology.conv_bias,
                     topology.norm, topology.norm_kwargs, topology.dropout, topology.dropout_kwargs,
                     topology.nonlin, topology.nonlin_kwargs, topology.nonlin_first,
                 )
