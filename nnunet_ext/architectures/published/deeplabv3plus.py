@@ -38,7 +38,7 @@ from nnunet_ext.architectures.published.enhanced import EnhancedNetworkSpec
 from nnunet_ext.architectures.topology import Topology
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-RATES, WIDTH, LOW = (6, 12, 18), 256, 48
+RATES, LOW = (6, 12, 18), 48
 
 
 class DeepLabV3Plus(nn.Module):
@@ -70,15 +70,16 @@ class DeepLabV3Plus(nn.Module):
         self.std: tuple[float, ...] = IMAGENET_DEFAULT_STD
         self.normalization = normalization_for(self, topology)
         self.encoder: Any = get_encoder(spec.encoder, in_channels=input_channels, weights=None, output_stride=16)
-        self.aspp = ASPP(self.encoder.out_channels[-1], WIDTH, RATES, separable=False, dropout=0.5)
+        width = spec.width
+        self.aspp = ASPP(self.encoder.out_channels[-1], width, RATES, separable=False, dropout=0.5)
         self.low = nn.Sequential(*_convolution(self.encoder.out_channels[2], LOW, 1))
-        selections = spec.selections((LOW, WIDTH), selected_first=True)
+        selections = spec.selections((LOW, width), selected_first=True)
         self.selections = nn.ModuleList(selections)
-        seen = LOW + WIDTH + sum(s.k for s in selections)
+        seen = LOW + width + sum(s.k for s in selections)
         self.merge = nn.Sequential(
-            *_convolution(seen, WIDTH, 3), nn.Dropout(0.5), *_convolution(WIDTH, WIDTH, 3), nn.Dropout(0.1)
+            *_convolution(seen, width, 3), nn.Dropout(0.5), *_convolution(width, width, 3), nn.Dropout(0.1)
         )
-        self.head = HeadPerScale([nn.Conv2d(WIDTH, output_channels, 1)])
+        self.head = HeadPerScale([nn.Conv2d(width, output_channels, 1)])
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """`(B, C, H, W)`, multiples of 16 -> what is merged: the map of stride 4 and that of stride 16."""
@@ -123,10 +124,12 @@ class DeepLabV3PlusSpec(EnhancedNetworkSpec):
 
     Attributes:
         encoder: residual network of segmentation_models_pytorch.
+        width: channels of the pyramid pooling and of the merged map.
     """
 
     encoder: str = "resnet101"
-    places: ClassVar[tuple[str, ...]] = ("the 48 low-level channels", "the 256 of the pyramid pooling")
+    width: int = 256
+    places: ClassVar[tuple[str, ...]] = ("the 48 low-level channels", "those of the pyramid pooling")
     paper_ratios: ClassVar[dict[str, tuple[float, ...]]] = {"curvature": (0.75, 0.0)}
     stride: ClassVar[int] = 16
     smallest: ClassVar[int] = 32
@@ -135,6 +138,8 @@ class DeepLabV3PlusSpec(EnhancedNetworkSpec):
         super().__post_init__()
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder={self.encoder!r}: choose of {', '.join(ENCODERS)}.")
+        if self.width < 1:
+            raise ValueError(f"width={self.width}: choose 1 or more; the paper has 256.")
 
     def build(  # noqa: D102
         self, topology: Topology | None, input_channels: int, output_channels: int, deep_supervision: bool
@@ -142,4 +147,4 @@ class DeepLabV3PlusSpec(EnhancedNetworkSpec):
         return DeepLabV3Plus(self, topology, input_channels, output_channels)
 
     def describe(self) -> dict[str, str]:  # noqa: D102
-        return super().describe() | {"encoder": self.encoder}
+        return super().describe() | {"encoder": self.encoder, "width": str(self.width)}

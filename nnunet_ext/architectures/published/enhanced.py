@@ -55,7 +55,7 @@ class EnhancedNetworkSpec(NetworkSpec):
             raise ValueError(f"ratios={self.ratios}: give {len(self.places)} from 0 to 1, of {places}; e.g. {best}.")
         if self.score is None:
             raise ValueError(
-                f"ratios={self.ratios} without a score select nothing. Add score='curvature', or leave them."
+                f'ratios={self.ratios} without a score select nothing. Add score="curvature", or leave out the ratios.'
             )
 
     @property

@@ -10,8 +10,11 @@ raw] of the 32 channels through a 3 x 3 convolution back to 32; S_g is made of t
 
 | three channels, one output | ratios at strides 8, 16, 32 | parameters |
 |---|---|---|
-| without IFE | | 26,975,642 |
+| without IFE | | 24,926,642 |
 | as published | 0.75, 0.75, 1 | + 50,784 |
+
+The published 26,975,642 contain the 2,049,000 of the backbone's classifier, which the authors' code builds and does not
+use.
 
 Where we differ: sizes that 32 does not divide are padded and cropped inside; K classes (`sinetv2_parts.py`); colour
 images in 0..1 are normalised inside the network. The encoder is timm's `res2net50d`, the authors' v1b layout.

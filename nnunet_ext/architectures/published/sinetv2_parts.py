@@ -85,8 +85,9 @@ class GroupReversal(nn.Module):
 
     def forward(self, x: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and maps of the same shapes."""
-        guided = torch.cat([part for group in x.chunk(self.groups, 1) for part in (group, maps)], 1)
-        x = x + torch.relu(self.residual(guided))
+        groups = x.unflatten(1, (self.groups, -1))
+        behind = maps.unsqueeze(1).expand(-1, self.groups, -1, -1, -1)
+        x = x + torch.relu(self.residual(torch.cat([groups, behind], 2).flatten(1, 2)))
         return x, maps + self.score(x)
 
 
