@@ -110,8 +110,8 @@ def settled(network, patch):
 
 
 # tracing these takes up to a minute; others of their kind are compiled in any case: SLUNet_5L1Res, 2D networks of every
-# size, a lifted M2S, UNet_IFECurvature, MSNets on a small backbone in tests/architectures/test_msnet.py, HRNets in those
-# of theirs, parts of SINetV2 in test_enhanced_networks.py
+# size, a lifted M2S, UNet_IFECurvature, MSNets on a small backbone in tests/architectures/test_msnet.py, HRNets in
+# those of theirs, parts of SINetV2 in test_enhanced_networks.py
 SLOW_TO_COMPILE = (
     *(f"nnUNetTrainerSLUNet{size}" for size in ("", "_5L2Res", "_8L1Res", "_8L2Res")),
     *(f"nnUNetTrainer{name}_Res2Net50" for name in ("MSNet", "M2SNet")),
