@@ -108,7 +108,7 @@ def test_parameters_of_further_classes(k):
 
 
 @EVERY
-@pytest.mark.parametrize("score", [None, "curvature", "entropy", "random"])
+@pytest.mark.parametrize("score", [None, "entropy"])
 def test_trains_and_predicts_any_size(spec, score):
     network = build(replace(spec, score=score)).train()
     assert not hasattr(network, "decoder")  # nnU-Net would flip its deep supervision
@@ -142,10 +142,10 @@ def test_other_channels_and_classes_build(spec, channels, k):
 
 
 @EVERY
-@pytest.mark.parametrize("score", [None, "random"])
-def test_copies_and_reloads_strictly(spec, score):
-    network, x = lively(build(replace(spec, score=score))), image(64, 64)
-    other = build(replace(spec, score=score)).eval()
+def test_copies_and_reloads_strictly(spec):
+    spec = replace(spec, score="random")  # which has a buffer
+    network, x = lively(build(spec)), image(64, 64)
+    other = build(spec).eval()
     with torch.no_grad():
         expected = network(x)
         assert not torch.equal(other(x), expected)
@@ -231,7 +231,7 @@ def raw_inputs(network, key):
 
 
 @EVERY
-@pytest.mark.parametrize("score", ["curvature", "entropy", "random"])
+@pytest.mark.parametrize("score", ["curvature", "random"])
 def test_without_weights_of_selected_channels_it_is_the_plain_network(spec, score):
     ratios = {UNET: (0.75, 0.5), DEEPLAB: (0.75, 0.5), SINET: (0.75, 0.5, 1.0)}[spec]
     plain, enhanced = lively(build(spec)), build(replace(spec, score=score, ratios=ratios)).eval()
