@@ -1,9 +1,9 @@
 """What the networks of the IFE paper have in common: a score, ratios, and padding inside.
 
 Instructive Feature Enhancement for Dichotomous Medical Image Segmentation (L. Liu, H. Zhou, J. Chen et al., MICCAI
-2023), Section 3.2 and Tables 1 and 2: U-Net, DeepLabV3+ and SINetV2, each with and without the selection of channels
+2023), Fig. 4 and Tables 1 and 2: U-Net, DeepLabV3+ and SINetV2, each with and without the selection of channels
 (`encoders/channel_selection.py`). Places and order of the channels are those of the authors' code, yezi-66/IFE, which
-has no licence and was not copied.
+has no licence and was not copied; equation (3) of the paper has [raw, selected] everywhere.
 """
 
 from __future__ import annotations
