@@ -25,7 +25,7 @@ NNUNET = ((2, 8), (2, 9))  # at least, below
 LEAST_PYTHON = (3, 10)
 LEAST_FREE_GB = 5.0
 SAMPLE_TRAINER = "nnUNetTrainerSLUNet_5L1Res"
-PRETRAINED = ("vgg16", "res2net50d", "hrnet_w48")
+PRETRAINED = ("vgg16", "res2net50d", "hrnet_w48", "resnet101.tv_in1k")
 
 
 @dataclass(frozen=True)

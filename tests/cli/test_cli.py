@@ -359,12 +359,12 @@ def test_old_python_is_named(monkeypatch):
     ("files", "status", "said"),
     [
         (None, "ok", "not set"),
-        ((), "warning", "no file of vgg16, res2net50d, hrnet_w48"),
+        ((), "warning", "no file of vgg16, res2net50d, hrnet_w48, resnet101.tv_in1k"),
         (("vgg16-397923af.pth", "vgg16_bn.pth"), "warning", "vgg16-397923af.pth; no file of res2net50d, hrnet"),
         (
-            ("vgg16.pth", "res2net50d.safetensors", "hrnet_w48.ms_in1k.pth"),
+            ("vgg16.pth", "res2net50d.safetensors", "hrnet_w48.ms_in1k.pth", "resnet101.tv_in1k.pth"),
             "ok",
-            "vgg16.pth, res2net50d.safetensors, hrnet_w48.ms_in1k.pth",
+            "vgg16.pth, res2net50d.safetensors, hrnet_w48.ms_in1k.pth, resnet101.tv_in1k.pth",
         ),
         (("vgg16.pth", "vgg16-397923af.pth"), "error", "several files of vgg16"),
     ],

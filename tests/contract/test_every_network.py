@@ -11,8 +11,11 @@ from support import make_plans, pickled
 from torch import Tensor, nn
 
 from nnunet_ext.architectures.network import TrainingOutput
+from nnunet_ext.architectures.published.deeplabv3plus import DeepLabV3PlusSpec
 from nnunet_ext.architectures.published.hrnet import HRNetSpec
 from nnunet_ext.architectures.published.ovenet_hrnet import OVeNetHRNetSpec
+from nnunet_ext.architectures.published.sinetv2 import SINetV2Spec
+from nnunet_ext.architectures.published.unet import UNetSpec
 from nnunet_ext.trainers import naming
 from nnunet_ext.trainers.naming import COMPOSITION, PARTS, PRESETS, SLOTS, resolve
 
@@ -65,9 +68,17 @@ def cases():
 
 
 def narrow(spec):
-    """The same network with few channels and modules."""
-    branch = {"branch_modules": (1, 1)} if isinstance(spec, OVeNetHRNetSpec) else {}
-    return replace(spec, width=4, modules=(1, 1, 1), **branch)
+    """The same network with few channels and modules; the whole ones are in tests/architectures."""
+    if isinstance(spec, HRNetSpec):
+        branch = {"branch_modules": (1, 1)} if isinstance(spec, OVeNetHRNetSpec) else {}
+        return replace(spec, width=4, modules=(1, 1, 1), **branch)
+    if isinstance(spec, UNetSpec):
+        return replace(spec, features=(4, 6, 8, 10, 12))
+    if isinstance(spec, DeepLabV3PlusSpec):
+        return replace(spec, encoder="resnet18", width=8)
+    if isinstance(spec, SINetV2Spec):
+        return replace(spec, backbone="test_resnet")
+    return spec
 
 
 def build(name, arguments, deep_supervision=False, n_channels=3):
@@ -77,8 +88,7 @@ def build(name, arguments, deep_supervision=False, n_channels=3):
     settings = manager.get_configuration(configuration)
     torch.manual_seed(0)
     trainer = resolve(name)
-    if isinstance(trainer.spec, HRNetSpec):  # a hundred times narrower; the whole is in tests/architectures
-        trainer = type(name, (trainer,), {"spec": narrow(trainer.spec)})
+    trainer = type(name, (trainer,), {"spec": narrow(trainer.spec)})
     network = trainer.build_network_architecture(
         manager, settings, n_channels, K, enable_deep_supervision=deep_supervision
     )
@@ -113,13 +123,15 @@ def settled(network, patch):
 
 
 # tracing these takes up to a minute; others of their kind are compiled in any case: SLUNet_5L1Res, 2D networks of every
-# size, a lifted M2S, MSNets on a small backbone in tests/architectures/test_msnet.py, HRNets in those of theirs
+# size, a lifted M2S, UNet_IFECurvature, MSNets on a small backbone in tests/architectures/test_msnet.py, HRNets in
+# those of theirs, parts of SINetV2 in test_enhanced_networks.py
 SLOW_TO_COMPILE = (
     *(f"nnUNetTrainerSLUNet{size}" for size in ("", "_5L2Res", "_8L1Res", "_8L2Res")),
     *(f"nnUNetTrainer{name}_Res2Net50" for name in ("MSNet", "M2SNet")),
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter",
     "nnUNetTrainerExt_Plain_MS_SL16",
-    *(name for name in PRESETS if "HRNet" in name),
+    *(name for name in PRESETS if "HRNet" in name or "DeepLab" in name or "SINetV2" in name),
+    *(f"nnUNetTrainerUNet{form}" for form in ("", "_IFEEntropy", "_IFERandom")),
     *(f"nnUNetTrainerExt_Plain_{decoder}_OVe{lifted}" for decoder in ("MS", "M2S") for lifted in ("", "_SL16")),
     "nnUNetTrainerExt_Plain_UNet_OVe_SL16",
     *(name for name in compositions() if "IFE" in name),

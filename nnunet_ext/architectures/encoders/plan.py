@@ -6,7 +6,7 @@ nnU-Net trainings load (`nnUNetv2_train ... -pretrained_weights FILE`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from dynamic_network_architectures.building_blocks.helper import convert_dim_to_conv_op
 from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
@@ -40,13 +40,20 @@ def _common(topology: Topology, input_channels: int) -> dict[str, Any]:
 
 
 class PlainEncoder(PlainConvEncoder):
-    """Plain convolution stages: `(B, C, *S) -> list`, finest first, one map a stage."""
+    """Plain convolution stages: `(B, C, *S) -> list`, finest first, one map a stage.
 
-    def __init__(self, topology: Topology, input_channels: int) -> None:
+    Args:
+        topology: read from the plan.
+        input_channels: channels of the network's input.
+        pool: what makes a map smaller: each stage's first convolution (nnU-Net's plans), or max pooling before it.
+    """
+
+    def __init__(self, topology: Topology, input_channels: int, pool: Literal["conv", "max"] = "conv") -> None:
         super().__init__(
             **_common(topology, input_channels),
             n_conv_per_stage=list(topology.encoder_blocks),
             nonlin_first=topology.nonlin_first,
+            pool=pool,
         )
         self.out_channels = list(topology.features)
         self.apply(InitWeights_He(1e-2))

@@ -30,13 +30,14 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_ext.architectures.encoders.named_weights import copy_by_name
 from nnunet_ext.architectures.encoders.pretrained import normalization_for
 from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
 from nnunet_ext.architectures.padding import nearest_multiple
 from nnunet_ext.architectures.published.hrnet_parts import advance, concatenate, first_stage, head, resize
 from nnunet_ext.architectures.published.hrnet_parts import stage as stage_of
 from nnunet_ext.architectures.published.hrnet_parts import transition as transition_of
-from nnunet_ext.architectures.published.hrnet_weights import BACKBONE, copy_by_name
+from nnunet_ext.architectures.published.hrnet_weights import BACKBONE
 from nnunet_ext.architectures.published.ocr import KEYS, WIDTH, SpatialGather, SpatialOCR, ocr_input
 from nnunet_ext.architectures.topology import Topology, UnsupportedPlanError
 
