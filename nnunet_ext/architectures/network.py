@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ class ComposedSpec(NetworkSpec):
         encoder: `(topology, input_channels) -> module` with `out_channels` and `strides`.
         decoder: `(topology, in_channels, strides, deep_supervision, skip_channels=...) -> module` with `out_channels`
             and `deep_supervision`. `skip_channels` are those of the maps as they come in, with an enhancement more than
-            the encoder's.
+            the encoder's; it is given only then.
         head: `(dims, in_channels, out_channels) -> module`, one for each scale. A head that refines what these give
             has a method `attach(topology, (encoder, decoder), output_channels, new_decoder) -> network`, which is a
             `ComposedNetwork`.
@@ -129,6 +130,11 @@ class ComposedSpec(NetworkSpec):
             check = getattr(part.func if isinstance(part, partial) else part, "check_topology", None)
             if check is not None:
                 check(topology)
+        if self.enhancement is not None and "skip_channels" not in signature(self.decoder).parameters:
+            raise UnsupportedPlanError(
+                f"the decoder {describe_part(self.decoder)} takes no skip_channels, so no enhanced skips. Leave the "
+                "enhancement out, or choose the decoder UNet, MS or M2S."
+            )
 
     def build(  # noqa: D102
         self, topology: Topology, input_channels: int, output_channels: int, deep_supervision: bool

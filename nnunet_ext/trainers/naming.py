@@ -46,6 +46,18 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerIFECurvature": "IFE: the plan's network, channels of most curvature given twice (2D and 3D)",
     "nnUNetTrainerIFEEntropy": "IFE: the plan's network, channels of most entropy given twice (2D and 3D)",
     "nnUNetTrainerIFERandom": "IFE's control: as many channels given twice, drawn at random (2D and 3D)",
+    "nnUNetTrainerUNet": "IFE's U-Net, 64 to 1024 channels (2D)",
+    "nnUNetTrainerUNet_IFECurvature": "the same, channels of most curvature given twice (2D)",
+    "nnUNetTrainerUNet_IFEEntropy": "the same, channels of most entropy given twice (2D)",
+    "nnUNetTrainerUNet_IFERandom": "the same, as many channels given twice, drawn at random (2D)",
+    "nnUNetTrainerDeepLabV3Plus": "IFE's DeepLabV3+, on a pretrained ResNet-101 (2D)",
+    "nnUNetTrainerDeepLabV3Plus_IFECurvature": "the same, channels of most curvature given twice (2D)",
+    "nnUNetTrainerDeepLabV3Plus_IFEEntropy": "the same, channels of most entropy given twice (2D)",
+    "nnUNetTrainerDeepLabV3Plus_IFERandom": "the same, as many channels given twice, drawn at random (2D)",
+    "nnUNetTrainerSINetV2": "IFE's SINetV2, on a pretrained Res2Net-50 (2D)",
+    "nnUNetTrainerSINetV2_IFECurvature": "the same, channels of most curvature given twice (2D)",
+    "nnUNetTrainerSINetV2_IFEEntropy": "the same, channels of most entropy given twice (2D)",
+    "nnUNetTrainerSINetV2_IFERandom": "the same, as many channels given twice, drawn at random (2D)",
 }
 
 

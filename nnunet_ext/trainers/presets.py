@@ -8,16 +8,20 @@ from nnunet_ext.architectures.decoders.multiscale_subtraction import M2SNET_DECO
 from nnunet_ext.architectures.encoders.enhancement import Enhancement
 from nnunet_ext.architectures.heads.offset_branch import OffsetVectorHead
 from nnunet_ext.architectures.network import ComposedSpec
+from nnunet_ext.architectures.published.deeplabv3plus import DeepLabV3PlusSpec
 from nnunet_ext.architectures.published.hrnet import HRNetSpec
 from nnunet_ext.architectures.published.msnet import MSNetSpec
 from nnunet_ext.architectures.published.ovenet_hrnet import OVeNetHRNetSpec
+from nnunet_ext.architectures.published.sinetv2 import SINetV2Spec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
+from nnunet_ext.architectures.published.unet import UNetSpec
 from nnunet_ext.trainers import ife, m2snet, ovenet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.hrnet import FrozenTrainer, HRNetTrainer, OVeNetHRNetTrainer
 from nnunet_ext.trainers.offset_vectors import OffsetVectorTrainer
 from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
 from nnunet_ext.trainers.recipe import Recipe
+from nnunet_ext.trainers.sinetv2 import SINetV2Trainer
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
 
 # --- Spatial Lifting (docs/methods/spatial_lifting.md) ---------------------------------------------------------------
@@ -191,3 +195,77 @@ class nnUNetTrainerIFERandom(nnUNetTrainerExt):
 
     spec = ComposedSpec(enhancement=Enhancement("random"))
     paper_recipe = ife.PAPER_RECIPE
+
+
+class nnUNetTrainerUNet(nnUNetTrainerExt):
+    """IFE's U-Net; 31,043,521 parameters for one output."""
+
+    spec = UNetSpec()
+    paper_recipe = ife.PAPER_RECIPE
+
+
+class nnUNetTrainerUNet_IFECurvature(nnUNetTrainerUNet):
+    """IFE's U-Net with IFE: the channels of most curvature given twice."""
+
+    spec = UNetSpec(score="curvature")
+
+
+class nnUNetTrainerUNet_IFEEntropy(nnUNetTrainerUNet):
+    """IFE's U-Net with IFE: the channels of most entropy given twice."""
+
+    spec = UNetSpec(score="entropy")
+
+
+class nnUNetTrainerUNet_IFERandom(nnUNetTrainerUNet):
+    """IFE's U-Net with the control of IFE: as many channels as by curvature given twice, drawn at random."""
+
+    spec = UNetSpec(score="random")
+
+
+class nnUNetTrainerDeepLabV3Plus(PretrainedEncoderTrainer):
+    """IFE's DeepLabV3+, on a pretrained ResNet-101; 59,339,169 parameters for one output."""
+
+    spec = DeepLabV3PlusSpec()
+    paper_recipe = ife.PAPER_RECIPE_64
+
+
+class nnUNetTrainerDeepLabV3Plus_IFECurvature(nnUNetTrainerDeepLabV3Plus):
+    """IFE's DeepLabV3+ with IFE: the channels of most curvature given twice."""
+
+    spec = DeepLabV3PlusSpec(score="curvature")
+
+
+class nnUNetTrainerDeepLabV3Plus_IFEEntropy(nnUNetTrainerDeepLabV3Plus):
+    """IFE's DeepLabV3+ with IFE: the channels of most entropy given twice."""
+
+    spec = DeepLabV3PlusSpec(score="entropy")
+
+
+class nnUNetTrainerDeepLabV3Plus_IFERandom(nnUNetTrainerDeepLabV3Plus):
+    """IFE's DeepLabV3+ with the control of IFE: as many channels as by curvature given twice, drawn at random."""
+
+    spec = DeepLabV3PlusSpec(score="random")
+
+
+class nnUNetTrainerSINetV2(SINetV2Trainer):
+    """IFE's SINetV2, on a pretrained Res2Net-50; 24,926,642 parameters for one output."""
+
+    spec = SINetV2Spec()
+
+
+class nnUNetTrainerSINetV2_IFECurvature(nnUNetTrainerSINetV2):
+    """IFE's SINetV2 with IFE: the channels of most curvature given twice."""
+
+    spec = SINetV2Spec(score="curvature")
+
+
+class nnUNetTrainerSINetV2_IFEEntropy(nnUNetTrainerSINetV2):
+    """IFE's SINetV2 with IFE: the channels of most entropy given twice."""
+
+    spec = SINetV2Spec(score="entropy")
+
+
+class nnUNetTrainerSINetV2_IFERandom(nnUNetTrainerSINetV2):
+    """IFE's SINetV2 with the control of IFE: as many channels as by curvature given twice, drawn at random."""
+
+    spec = SINetV2Spec(score="random")

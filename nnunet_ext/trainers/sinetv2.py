@@ -12,6 +12,7 @@ from typing import ClassVar
 from torch import nn
 
 from nnunet_ext.losses.summed_outputs import SummedOutputsLoss
+from nnunet_ext.trainers.ife import PAPER_RECIPE_64
 from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
 from nnunet_ext.trainers.recipe import Recipe
 from nnunet_ext.trainers.training_loss import CheckedLoss
@@ -29,13 +30,14 @@ class SummedRecipe(Recipe):
     normalise: bool = True
 
 
-class SINetV2Trainer(PretrainedEncoderTrainer):
-    """Trainer of SINetV2; it begins at ImageNet weights. The recipe's loss, or nnU-Net's, is that of each output.
+PAPER_RECIPE = SummedRecipe(**vars(PAPER_RECIPE_64), normalise=False)  # IFE's, of the sum
 
-    The paper's sum is one line: `paper_recipe = SummedRecipe(**vars(RECIPE), normalise=False)`.
-    """
+
+class SINetV2Trainer(PretrainedEncoderTrainer):
+    """Trainer of SINetV2; it begins at ImageNet weights. The recipe's loss, or nnU-Net's, is that of each output."""
 
     recipe: ClassVar[Recipe] = SummedRecipe()
+    paper_recipe: ClassVar[Recipe | None] = PAPER_RECIPE
 
     def _build_method_loss(self, plain: CheckedLoss) -> nn.Module:
         normalise = self.recipe.normalise if isinstance(self.recipe, SummedRecipe) else True

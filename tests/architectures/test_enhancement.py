@@ -178,6 +178,15 @@ def test_refused_plans_are_told_what_to_type():
     ComposedSpec(enhancement=Enhancement("entropy_unique")).check(clipped)
 
 
+def test_a_decoder_that_takes_no_more_channels_is_refused():
+    def decoder(topology, in_channels, strides, deep_supervision):
+        raise AssertionError("is not built")
+
+    with pytest.raises(UnsupportedPlanError, match=r"decoder .*\.decoder takes no skip_channels"):
+        ComposedSpec(decoder=decoder, enhancement=Enhancement()).check(topology())
+    ComposedSpec(decoder=decoder).check(topology())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
