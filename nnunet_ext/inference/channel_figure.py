@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.figure import Figure
 
 from nnunet_ext.inference.channel_maps import Extent
 
@@ -20,7 +20,8 @@ Array = npt.NDArray[Any]
 
 CHOSEN, OTHER = "#D55E00", "0.45"  # Okabe-Ito vermilion, grey
 DPI = 120
-PANEL = 1.55  # inches, width of one map
+PANEL, GAP = 1.55, 0.12  # inches: width of a map, and what is left between two
+HEAD, RANGE, TITLE = 0.36, 0.27, 0.24  # inches above a map, below it, and of a selection's title
 COLUMNS = 8  # most maps in a row
 FOOT = (
     "Each map in grey over its own range (below it), black the lowest. Orange frames: chosen, highest scores first. "
@@ -76,24 +77,62 @@ class CaseView:
     selections: Sequence[SelectionView]
 
 
+@dataclass
+class _Sheet:
+    """Places panels by hand, in inches, which is exact and much faster than matplotlib's layouts.
+
+    Attributes:
+        figure: is made from its size.
+        tall: height of a panel.
+        top: how far from the upper edge the next thing stands.
+    """
+
+    figure: Figure
+    tall: float
+    top: float = 0.1
+
+    def line(self, text: str, size: float, height: float) -> None:
+        """Write one line of text, shortened to the figure's width."""
+        width, total = self.figure.get_size_inches()
+        longest = int((width - 2 * GAP) * 120 / size)  # a letter is some 0.6 of its size wide, 72 points an inch
+        shown = text if len(text) <= longest else f"{text[: longest - 1]}…"
+        self.figure.text(GAP / width, 1 - self.top / total, shown, fontsize=size, va="top")
+        self.top += height
+
+    def panel(self, column: int) -> Axes:
+        """Return a panel of the row that stands at `top`."""
+        width, total = self.figure.get_size_inches()
+        left, bottom = GAP + column * (PANEL + GAP), total - self.top - HEAD - self.tall
+        return self.figure.add_axes((left / width, bottom / total, PANEL / width, self.tall / total))
+
+    def next_row(self) -> None:
+        """Go on below the row."""
+        self.top += HEAD + self.tall + RANGE
+
+
 def draw(file: Path, view: CaseView) -> None:
     """Write a PNG: for each selection the image, maps of chosen channels, and below them maps of others."""
+    left, right, bottom, top = view.limits
+    tall = PANEL * min(2.0, max(0.25, (bottom - top) * view.aspect / (right - left)))
     grids = [_grid(selection) for selection in view.selections]
     columns = max(columns for _, _, columns in grids)
-    left, right, bottom, top = view.limits
-    ratio = min(2.0, max(0.25, (bottom - top) * view.aspect / (right - left)))
-    tall = PANEL * ratio + 0.52
-    heights = [(above + below) * tall + 0.35 for above, below, _ in grids]
-    size = ((columns + 1) * (PANEL + 0.08) + 0.2, sum(heights) + 0.75)
-    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
-    figure = Figure(figsize=size, dpi=DPI, layout=layout)
+    rows = sum(above + below for above, below, _ in grids)
+    foot = textwrap.wrap(FOOT, int(17 * (_width(columns) - 2 * GAP)))
+    height = 0.4 + rows * (HEAD + tall + RANGE) + len(grids) * TITLE + 0.15 * len(foot) + 0.1
+    figure = Figure(figsize=(_width(columns), height), dpi=DPI)
     FigureCanvasAgg(figure)
-    parts: Any = figure.subfigures(len(grids), 1, height_ratios=heights, squeeze=False)
-    figure.suptitle(_shortened(view.title, int(size[0] * 11)), fontsize=11)
-    for part, selection, (above, below, _) in zip(parts.ravel(), view.selections, grids, strict=True):
-        _draw_selection(part, view, selection, (above, below, columns))
-    figure.supxlabel(FOOT, fontsize=8, wrap=True)
+    sheet = _Sheet(figure, tall)
+    sheet.line(view.title, 11, 0.3)
+    for selection, grid in zip(view.selections, grids, strict=True):
+        _draw_selection(sheet, view, selection, grid)
+    for text in foot:
+        sheet.line(text, 7.5, 0.15)
     figure.savefig(file, format="png")
+
+
+def _width(columns: int) -> float:
+    """Return the figure's width in inches; one of few maps has room for its titles."""
+    return max(6.5, (columns + 1) * (PANEL + GAP) + GAP)
 
 
 def _grid(selection: SelectionView) -> tuple[int, int, int]:
@@ -103,20 +142,22 @@ def _grid(selection: SelectionView) -> tuple[int, int, int]:
     return above, max(below, int(selection.curvature is not None)), columns
 
 
-def _draw_selection(figure: SubFigure, view: CaseView, selection: SelectionView, grid: tuple[int, int, int]) -> None:
+def _draw_selection(sheet: _Sheet, view: CaseView, selection: SelectionView, grid: tuple[int, int, int]) -> None:
     above, below, columns = grid
-    cells = figure.add_gridspec(above + below, columns + 1)
-    figure.suptitle(_shortened(selection.title, (columns + 1) * 18), fontsize=9.5, x=0.01, ha="left")
-    _draw_image(figure.add_subplot(cells[0, 0]), view)
-    if selection.curvature is not None:
-        axes = figure.add_subplot(cells[above, 0])
-        _draw_map(axes, view, selection.curvature, f"channel {selection.curvature.channel}:\ncurvature |K * x|")
-    for panels, first, colour in ((selection.chosen, 0, CHOSEN), (selection.others, above, OTHER)):
-        per_row = min(COLUMNS, columns)
-        for number, panel in enumerate(panels):
-            row, column = divmod(number, per_row)
-            axes = figure.add_subplot(cells[first + row, column + 1])
-            _draw_map(axes, view, panel, f"channel {panel.channel}\n{panel.score:.4g}", colour)
+    sheet.line(selection.title, 9.5, TITLE)
+    for row in range(above + below):
+        if row == 0:
+            _draw_image(sheet.panel(0), view)
+        elif row == above and selection.curvature is not None:
+            title = f"channel {selection.curvature.channel}:\ncurvature |K * x|"
+            _draw_map(sheet.panel(0), view, selection.curvature, title)
+        chosen = row < above
+        first = columns * (row if chosen else row - above)
+        panels = selection.chosen if chosen else selection.others
+        for column, panel in enumerate(panels[first : first + columns], 1):
+            title = f"channel {panel.channel}\nscore {panel.score:.4g}"
+            _draw_map(sheet.panel(column), view, panel, title, CHOSEN if chosen else OTHER)
+        sheet.next_row()
 
 
 def _draw_image(axes: Axes, view: CaseView) -> None:
@@ -143,7 +184,3 @@ def _draw_map(axes: Axes, view: CaseView, panel: MapPanel, title: str, colour: s
     axes.set_xlabel(f"{low:.3g} to {high:.3g}" if finite.size else "not finite", fontsize=6.5, labelpad=2)
     for spine in axes.spines.values() if colour else ():
         spine.set(color=colour, linewidth=2.4 if chosen else 0.8)
-
-
-def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

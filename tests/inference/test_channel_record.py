@@ -150,7 +150,7 @@ def test_volumes_have_windows_along_three_axes(subject):
 
 
 def test_the_richest_window_is_the_first_of_equals(subject):
-    predictor, selections = subject()
+    predictor, _selections = subject()
     foreground = torch.zeros(1, 16, 32, dtype=torch.bool)
     found = Record(windows_of(predictor, foreground.shape), [], torch.zeros(()))
     assert [w.image[2].start for w in found.windows] == [0, 8, 16]

@@ -54,14 +54,16 @@ def test_a_picture_a_case_and_what_they_say_together(model, images, tmp_path):
         if path.suffix == ".png":
             assert np.asarray(Image.open(path).convert("L")).std() > 10
     assert said[:2] == ["case 1 of 2: a", "case 2 of 2: b"]
-    assert [line.split(":")[0] for line in said[2:4]] == [f"{n} (stage {s})" for n, s in zip(NAMES, (1, 2))]
+    assert [line.split(":")[0] for line in said[2:4]] == [
+        f"{n} (stage {s})" for n, s in zip(NAMES, (1, 2), strict=True)
+    ]
 
 
 def test_the_tables_agree_with_the_windows(model, images, tmp_path):
     made = model()
     inspect(made, images, tmp_path / "out", Wanted(), "cpu")
     rows = pd.read_csv(tmp_path / "out" / "channels.csv")
-    assert list(rows) == "case selection stage channel score chosen windows shown_score rank".split()
+    assert list(rows) == ["case", "selection", "stage", "channel", "score", "chosen", "windows", "shown_score", "rank"]
     assert len(rows) == 2 * (8 + 6)
     assert rows.groupby("case").windows.unique().map(list).to_dict() == {"a": [6], "b": [1]}
     shares = rows.groupby(["case", "selection"]).chosen.sum()
@@ -76,7 +78,7 @@ def test_the_tables_agree_with_the_windows(model, images, tmp_path):
     assert ((one["rank"] <= one.selection.map({NAMES[0]: 4, NAMES[1]: 3})) == (one.chosen == 1)).all()
 
     found = pd.read_csv(tmp_path / "out" / "frequencies.csv")
-    assert list(found) == "selection stage channel chosen lowest highest expected kind".split()
+    assert list(found) == ["selection", "stage", "channel", "chosen", "lowest", "highest", "expected", "kind"]
     by_case = rows.pivot(index=["selection", "channel"], columns="case", values="chosen")
     found = found.set_index(["selection", "channel"]).loc[by_case.index]
     np.testing.assert_allclose(found.chosen, (6 * by_case.a + by_case.b) / 7, atol=1e-5)
@@ -188,14 +190,14 @@ def test_bad_input_is_refused_before_anything_is_written(model, images, tmp_path
 
 
 def test_a_network_without_selections_is_refused(write_model, images, tmp_path):
-    with pytest.raises(InspectionError, match="-tr nnUNetTrainer: its network selects no channels.*IFECurvature"):
+    with pytest.raises(InspectionError, match=r"-tr nnUNetTrainer: its network selects no channels.*IFECurvature"):
         inspect(write_model("nnUNetTrainer"), images, tmp_path / "out", Wanted(), "cpu")
 
 
 def test_the_second_of_a_cascade_is_refused(model, images, tmp_path):
     made = model()
     made.loaded.configuration_manager.configuration["previous_stage"] = "3d_lowres"
-    with pytest.raises(InspectionError, match="takes predictions of 3d_lowres beside the images.*Type: -c 3d_lowres"):
+    with pytest.raises(InspectionError, match=r"takes predictions of 3d_lowres beside the images.*Type: -c 3d_lowres"):
         inspect(made, images, tmp_path / "out", Wanted(), "cpu")
 
 
