@@ -117,7 +117,7 @@ def draw(file: Path, view: CaseView) -> None:
     grids = [_grid(selection) for selection in view.selections]
     columns = max(columns for _, _, columns in grids)
     rows = sum(above + below for above, below, _ in grids)
-    foot = textwrap.wrap(FOOT, int(17 * (_width(columns) - 2 * GAP)))
+    foot = textwrap.wrap(FOOT, int(16 * (_width(columns) - 2 * GAP)))
     height = 0.4 + rows * (HEAD + tall + RANGE) + len(grids) * TITLE + 0.15 * len(foot) + 0.1
     figure = Figure(figsize=(_width(columns), height), dpi=DPI)
     FigureCanvasAgg(figure)

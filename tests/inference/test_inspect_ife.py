@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ import torch
 from PIL import Image
 from selecting import Model, SelectingToy
 
+from nnunet_ext.cli import main
 from nnunet_ext.inference.channel_case import view_case
 from nnunet_ext.inference.inspect_ife import Wanted, inspect, prepare
 from nnunet_ext.inference.inspection import InspectionError
@@ -192,6 +195,15 @@ def test_bad_input_is_refused_before_anything_is_written(model, images, tmp_path
 def test_a_network_without_selections_is_refused(write_model, images, tmp_path):
     with pytest.raises(InspectionError, match=r"-tr nnUNetTrainer: its network selects no channels.*IFECurvature"):
         inspect(write_model("nnUNetTrainer"), images, tmp_path / "out", Wanted(), "cpu")
+
+
+def test_the_command_takes_a_fold_and_answers_mistakes_in_a_line(write_model, images, tmp_path, capsys):
+    model = write_model("nnUNetTrainer")
+    words = ["-d", model.dataset, "-c", "2d", "-tr", "nnUNetTrainer", "-i", str(images), "-o", str(tmp_path / "out")]
+    assert main(["inspect", "ife", *words, "-f", "3", "-device", "cpu"]) == 1
+    assert re.search(r"nnunet_ext: -f 3: .* has no such fold. Its folds are: 0.", capsys.readouterr().err)
+    assert main(["inspect", "ife", *words, "-f", "0", "-device", "cpu"]) == 1
+    assert "its network selects no channels" in capsys.readouterr().err
 
 
 def test_the_second_of_a_cascade_is_refused(model, images, tmp_path):
