@@ -61,11 +61,11 @@ def test_a_picture_a_case_and_what_they_say_together(model, images, tmp_path):
         f"{n} (stage {s})" for n, s in zip(NAMES, (1, 2), strict=True)
     ]
 
+    check_channels(pd.read_csv(out / "channels.csv"))
+    check_frequencies(pd.read_csv(out / "frequencies.csv"), pd.read_csv(out / "channels.csv"))
 
-def test_the_tables_agree_with_the_windows(model, images, tmp_path):
-    made = model()
-    inspect(made, images, tmp_path / "out", Wanted(), "cpu")
-    rows = pd.read_csv(tmp_path / "out" / "channels.csv")
+
+def check_channels(rows):
     assert list(rows) == ["case", "selection", "stage", "channel", "score", "chosen", "windows", "shown_score", "rank"]
     assert len(rows) == 2 * (8 + 6)
     assert rows.groupby("case").windows.unique().map(list).to_dict() == {"a": [6], "b": [1]}
@@ -80,7 +80,8 @@ def test_the_tables_agree_with_the_windows(model, images, tmp_path):
     np.testing.assert_allclose(one.score, one.shown_score)
     assert ((one["rank"] <= one.selection.map({NAMES[0]: 4, NAMES[1]: 3})) == (one.chosen == 1)).all()
 
-    found = pd.read_csv(tmp_path / "out" / "frequencies.csv")
+
+def check_frequencies(found, rows):
     assert list(found) == ["selection", "stage", "channel", "chosen", "lowest", "highest", "expected", "kind"]
     by_case = rows.pivot(index=["selection", "channel"], columns="case", values="chosen")
     found = found.set_index(["selection", "channel"]).loc[by_case.index]
@@ -136,8 +137,8 @@ def test_the_image_is_that_of_the_shown_window(model, images):
 def test_other_scores_have_no_map_of_curvature(model, images, tmp_path, score):
     said = []
     made = model(SelectingToy(score=score))
-    inspect(made, images, tmp_path / "out", Wanted(["a"], 100), "cpu", said.append)
-    _, view = view_case(prepare(made, Wanted(n_channels=100)), "a", [str(images / "a_0000.png")])
+    inspect(made, images, tmp_path / "out", Wanted(["b"], 100), "cpu", said.append)
+    _, view = view_case(prepare(made, Wanted(n_channels=100)), "b", [str(images / "b_0000.png")])
     assert [len(s.chosen) for s in view.selections] == [len(s.others) for s in view.selections] == [4, 3]
     assert {s.curvature for s in view.selections} == {None}
     warned = [line for line in said if "its scores have no meaning" in line]
@@ -152,7 +153,7 @@ def test_every_channel_can_be_chosen(model, images, tmp_path):
     for selection in network.enhancement.selections:
         selection.k = selection.channels
     network.out = torch.nn.ModuleList([torch.nn.Conv2d(16, 2, 1), torch.nn.Conv2d(12, 2, 1)])
-    inspect(model(network), images, tmp_path / "out", Wanted(), "cpu")
+    inspect(model(network), images, tmp_path / "out", Wanted(["b"]), "cpu")
     assert set(pd.read_csv(tmp_path / "out" / "frequencies.csv").kind) == {"always"}
 
 
@@ -197,13 +198,39 @@ def test_a_network_without_selections_is_refused(write_model, images, tmp_path):
         inspect(write_model("nnUNetTrainer"), images, tmp_path / "out", Wanted(), "cpu")
 
 
-def test_the_command_takes_a_fold_and_answers_mistakes_in_a_line(write_model, images, tmp_path, capsys):
+@pytest.mark.parametrize("score", ["Curvature", "Random"])
+def test_the_command_takes_our_trainers(write_model, images, tmp_path, capsys, score):
+    trainer = f"nnUNetTrainerExt_IFE{score}S0R50S1R75"
+    model = write_model(trainer, patch=(16, 16))
+    words = [
+        "-d",
+        model.dataset,
+        "-c",
+        "2d",
+        "-tr",
+        trainer,
+        "-i",
+        str(images),
+        "-device",
+        "cpu",
+        "--cases",
+        "b",
+        "--channels",
+        "1",
+    ]
+    assert main(["inspect", "ife", *words, "-f", "0", "-o", str(tmp_path / "out")]) == 0
+    assert ("its scores have no meaning" in capsys.readouterr().out) == (score == "Random")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"b_channels.png", *STATISTICS}
+    rows = pd.read_csv(tmp_path / "out" / "channels.csv")
+    assert rows.groupby("selection").stage.unique().map(list).tolist() == [[0], [1]]
+    assert rows.groupby("selection").chosen.sum().tolist() == [2, 4]  # floor(0.5 * 4), floor(0.75 * 6)
+
+
+def test_the_command_takes_a_fold_that_is_there(write_model, images, tmp_path, capsys):
     model = write_model("nnUNetTrainer")
     words = ["-d", model.dataset, "-c", "2d", "-tr", "nnUNetTrainer", "-i", str(images), "-o", str(tmp_path / "out")]
     assert main(["inspect", "ife", *words, "-f", "3", "-device", "cpu"]) == 1
     assert re.search(r"nnunet_ext: -f 3: .* has no such fold. Its folds are: 0.", capsys.readouterr().err)
-    assert main(["inspect", "ife", *words, "-f", "0", "-device", "cpu"]) == 1
-    assert "its network selects no channels" in capsys.readouterr().err
 
 
 def test_the_second_of_a_cascade_is_refused(model, images, tmp_path):
