@@ -60,7 +60,8 @@ def view_case(subject: Subject, case: str, files: list[str]) -> tuple[CaseStatis
         selection_statistics(s, scores, number) for s, scores in zip(subject.selections, found.scores, strict=True)
     ]
     view = CaseView(
-        title=_title(case, found, number, plane, volume),
+        case=case,
+        where=_where(found, number, plane, volume),
         image=image,
         predicted=foreground[plane][rows_and_columns].numpy(),
         limits=shown.limits,
@@ -143,11 +144,13 @@ def _plane(window: Window, shown: Shown) -> int:
     return first.start + shown.plane - shown.part[0].start
 
 
-def _title(case: str, found: Record, number: int, plane: int, volume: Tensor) -> str:
+def _where(found: Record, number: int, plane: int, volume: Tensor) -> str:
+    """Say what is shown of the image `(C, Z, H, W)`."""
     rows, columns = (place for place in found.windows[number].image[1:] if isinstance(place, slice))
     _, depth, height, width = volume.shape
-    whole = (rows.start, rows.stop, columns.start, columns.stop) == (0, height, 0, width)
-    where = "" if whole else f", rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
-    stack = f", plane {plane} of {depth}" if depth > 1 else ""
-    several = f": window {number + 1} of {len(found.windows)}, the one with most foreground"
-    return f"{case}{stack}{where}{several if len(found.windows) > 1 else ''}"
+    parts = [f"plane {plane} of {depth}"] if depth > 1 else []
+    if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):
+        parts.append(f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}")
+    if len(found.windows) > 1:
+        parts.append(f"window {number + 1} of {len(found.windows)} (most predicted foreground)")
+    return ", ".join(parts) or "the whole image"

@@ -23,9 +23,10 @@ DPI = 120
 PANEL, GAP = 1.55, 0.12  # inches: width of a map, and what is left between two
 HEAD, RANGE, TITLE = 0.36, 0.27, 0.24  # inches above a map, below it, and of a selection's title
 COLUMNS = 8  # most maps in a row
+WHITE = 99.5  # % of a map's values that are not white
 FOOT = (
-    "Each map in grey over its own range (below it), black the lowest. Orange frames: chosen, highest scores first. "
-    "Grey frames: not chosen, lowest scores first."
+    f"Each map in grey over its own range, which stands below it; the highest {100 - WHITE:g} % are white. "
+    "Orange frames: chosen, highest scores first. Grey frames: not chosen, lowest scores first."
 )
 
 
@@ -61,7 +62,8 @@ class CaseView:
     """One window of a case.
 
     Attributes:
-        title: a line.
+        case: its name.
+        where: a line on what is shown of it.
         image: `(H, W)` or `(H, W, 3)` uint8, without padding.
         predicted: `(H, W)` bool, where foreground is predicted.
         limits: (left, right, bottom, top) of the image in pixels of the window.
@@ -69,7 +71,8 @@ class CaseView:
         selections: of the network, at least one.
     """
 
-    title: str
+    case: str
+    where: str
     image: Array
     predicted: Array
     limits: Extent
@@ -118,11 +121,12 @@ def draw(file: Path, view: CaseView) -> None:
     columns = max(columns for _, _, columns in grids)
     rows = sum(above + below for above, below, _ in grids)
     foot = textwrap.wrap(FOOT, int(16 * (_width(columns) - 2 * GAP)))
-    height = 0.4 + rows * (HEAD + tall + RANGE) + len(grids) * TITLE + 0.15 * len(foot) + 0.1
+    height = 0.67 + rows * (HEAD + tall + RANGE) + len(grids) * TITLE + 0.15 * len(foot) + 0.1
     figure = Figure(figsize=(_width(columns), height), dpi=DPI)
     FigureCanvasAgg(figure)
     sheet = _Sheet(figure, tall)
-    sheet.line(view.title, 11, 0.3)
+    sheet.line(view.case, 11, 0.25)
+    sheet.line(view.where, 8.5, 0.32)
     for selection, grid in zip(view.selections, grids, strict=True):
         _draw_selection(sheet, view, selection, grid)
     for text in foot:
@@ -175,7 +179,9 @@ def _draw_map(axes: Axes, view: CaseView, panel: MapPanel, title: str, colour: s
     left, right, bottom, top = view.limits
     finite = panel.values[np.isfinite(panel.values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    style: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest", "vmin": low, "vmax": high}
+    white = float(np.percentile(finite, WHITE)) if finite.size else 0.0
+    style: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest", "vmin": low}
+    style["vmax"] = white if white > low else high
     axes.imshow(panel.values, extent=panel.extent, aspect=view.aspect, **style)
     axes.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
     chosen = colour == CHOSEN

@@ -21,7 +21,7 @@ STYLES: dict[str, dict[str, Any]] = {  # colours of Okabe and Ito
     "depends": {"facecolor": "#56B4E9", "edgecolor": "white", "linewidth": 0.3},
     "never": {"color": "#666666", "marker": "x", "markersize": 4, "linestyle": "none", "clip_on": False},
 }
-NUMBERED = 48  # most channels that have their numbers below the bars
+NUMBERED = 64  # most channels that have their numbers below the bars
 
 
 def draw(file: Path, found: Sequence[Frequency]) -> None:

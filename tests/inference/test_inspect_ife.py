@@ -96,6 +96,7 @@ def check_frequencies(found, rows):
 def test_what_is_shown_of_a_case_fits_together(model, images):
     subject = prepare(model(), Wanted(n_channels=2), "cpu")
     statistics, view = view_case(subject, "b", [str(images / "b_0000.png")])
+    assert view.where == "the whole image"
     assert view.image.shape == (10, 16, 3)  # without the padding to 16 x 16
     assert view.predicted.shape == (10, 16)
     assert view.limits == (0, 16, 13, 3)
@@ -127,7 +128,7 @@ def test_the_image_is_that_of_the_shown_window(model, images):
     Image.fromarray(values).save(images / "c_0000.png")
     subject = prepare(model(Bright()), Wanted(), "cpu")
     _, view = view_case(subject, "c", [str(images / "c_0000.png")])
-    assert view.title == "c, rows 8 to 23, columns 16 to 31: window 6 of 6, the one with most foreground"
+    assert view.where == "rows 8 to 23, columns 16 to 31, window 6 of 6 (most predicted foreground)"
     shown = values[8:24, 16:32, 0]
     assert np.corrcoef(view.image[..., 0].ravel(), shown.ravel())[0, 1] > 0.99
     np.testing.assert_array_equal(view.predicted, shown == 200)
@@ -176,7 +177,7 @@ def test_a_plane_of_a_volume_is_shown(model, tmp_path):
     assert any("of one window alone" in line for line in said)
     files = [str(f) for f in sorted((tmp_path / "images").iterdir())]
     _, view = view_case(prepare(made, Wanted()), "v", files)
-    assert view.title == "v, plane 5 of 8"
+    assert (view.case, view.where) == ("v", "plane 5 of 8")
     assert view.predicted.all(1).tolist() == [2 <= row < 9 for row in range(16)]
     grey = np.moveaxis(view.image, -1, 0)[0]
     assert np.corrcoef(grey.ravel(), values[5].ravel())[0, 1] > 0.98
