@@ -16,10 +16,10 @@ from nnunet_ext import __version__
 from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
 from nnunet_ext.cli.datasets import add_convert, convert
 from nnunet_ext.cli.errors import USER_ERRORS, CommandLineError, expected_errors
+from nnunet_ext.cli.inspection import add_inspect
 from nnunet_ext.cli.models import (
     add_export,
     add_import_weights,
-    add_inspect,
     add_predict,
     export,
     import_weights,

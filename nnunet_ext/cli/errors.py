@@ -22,7 +22,7 @@ USER_ERRORS = {
     "nnunet_ext.inference.onnx_file": "OnnxError",
     "nnunet_ext.inference.attribution": "AttributionError",
     "nnunet_ext.inference.cases": "CasesError",
-    "nnunet_ext.inference.inspect_lifting": "InspectionError",
+    "nnunet_ext.inference.inspection": "InspectionError",
 }
 
 

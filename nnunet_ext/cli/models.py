@@ -1,14 +1,13 @@
-"""`predict`, `inspect`, `export`, `import-weights`: what is done with a trained model."""
+"""`predict`, `export`, `import-weights`: what is done with a trained model."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from nnunet_ext.cli.errors import CommandLineError
-from nnunet_ext.cli.parser import Parser, add_model, say, scale, share
+from nnunet_ext.cli.parser import Parser, add_model, say, scale, share, trained_model
 
 
 def add_predict(sub: Parser) -> None:
@@ -63,33 +62,6 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_inspect(sub: argparse.ArgumentParser) -> None:
-    """Define the arguments of `inspect`."""
-    about = "Spatial Lifting: every slice's probabilities, which slices predict, where they look"
-    sub = sub.add_subparsers(title="what", required=True, metavar="WHAT").add_parser(
-        "lifting", help=about, description=about
-    )
-    sub.set_defaults(run=inspect_lifting)
-    add_model(sub)
-    sub.add_argument("-f", required=True, metavar="FOLD", help="fold")
-    sub.add_argument("-i", required=True, type=Path, metavar="IMAGES", help="folder of images named as nnU-Net's")
-    sub.add_argument("-o", required=True, type=Path, metavar="OUT", help="folder for the pictures")
-    sub.add_argument("--cases", nargs="+", metavar="CASE", help="only these of the folder (default: all)")
-    sub.add_argument("--class", dest="class_name", metavar="NAME", help="class to show (default: the first foreground)")
-    sub.add_argument("--attribution", choices=("none", "saliency", "gradcam"), default="none", help="default: none")
-    sub.add_argument("--layer", help="of Grad-CAM (default: the last with several channels before the output)")
-    sub.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: a GPU if there is one")
-
-
-def inspect_lifting(args: argparse.Namespace) -> int:
-    """Draw what the slices of a lifted network see."""
-    from nnunet_ext.inference.inspect_lifting import Wanted, inspect
-
-    wanted = Wanted(args.cases, args.class_name, args.attribution, args.layer)
-    inspect(_trained_model(args), args.i, args.o, wanted, args.device, say)
-    return 0
-
-
 def add_export(sub: argparse.ArgumentParser) -> None:
     """Define the arguments of `export`."""
     add_model(sub)
@@ -102,7 +74,7 @@ def export(args: argparse.Namespace) -> int:
     """Write a trained model's folds as ONNX files."""
     from nnunet_ext.inference.export import export_onnx
 
-    export_onnx(_trained_model(args), args.o, args.opset, say)
+    export_onnx(trained_model(args), args.o, args.opset, say)
     return 0
 
 
@@ -120,13 +92,3 @@ def import_weights(args: argparse.Namespace) -> int:
     command = run(args.i, args.tr, args.o)
     print(f"{args.o}\nnext: {command}")
     return 0
-
-
-def _trained_model(args: argparse.Namespace) -> Any:
-    """Find the model of -d -c -tr -f; nnU-Net finds our trainers, whether or not the user exported the variable."""
-    from nnunet_ext.environment import DISCOVERY, plugin_folder
-    from nnunet_ext.inference.trained_model import find_trained_model
-
-    os.environ[DISCOVERY] = os.environ.get(DISCOVERY) or str(plugin_folder())
-    folds = args.f if isinstance(args.f, list) else [args.f]
-    return find_trained_model(args.d, args.c, args.tr, folds, args.p, args.chk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from typing import Any
 
 
@@ -27,6 +28,16 @@ def add_model(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-tr", required=True, metavar="TRAINER", help="trainer's name")
     sub.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: nnUNetPlans)")
     sub.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: checkpoint_final.pth)")
+
+
+def trained_model(args: argparse.Namespace) -> Any:
+    """Find the model of -d -c -tr -f; nnU-Net finds our trainers, whether or not the user exported the variable."""
+    from nnunet_ext.environment import DISCOVERY, plugin_folder
+    from nnunet_ext.inference.trained_model import find_trained_model
+
+    os.environ[DISCOVERY] = os.environ.get(DISCOVERY) or str(plugin_folder())
+    folds = args.f if isinstance(args.f, list) else [args.f]
+    return find_trained_model(args.d, args.c, args.tr, folds, args.p, args.chk)
 
 
 def share(text: str) -> float:

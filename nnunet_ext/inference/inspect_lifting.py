@@ -13,15 +13,12 @@ import torch
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 from nnunet_ext.inference.attribution import choose_layer, require_captum
 from nnunet_ext.inference.cases import find_cases
+from nnunet_ext.inference.inspection import InspectionError, check_output
 from nnunet_ext.inference.lifted_case import Subject, view_case
 from nnunet_ext.inference.lifting_figure import SliceStatistics, case_figure, losses_figure
 from nnunet_ext.inference.trained_model import TrainedModel, bare_network, channel_names, output_names
 
 Method = Literal["none", "saliency", "gradcam"]
-
-
-class InspectionError(RuntimeError):
-    """A model or a class cannot be inspected; the message says what to type."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,4 @@ def _check(images: Path, output: Path, wanted: Wanted) -> None:
         require_captum()
     if wanted.layer is not None and wanted.attribution != "gradcam":
         raise InspectionError(f"--layer {wanted.layer}: only Grad-CAM has a layer. Type: --attribution gradcam")
-    if output.resolve() == images.resolve():
-        raise InspectionError(f"-o {output}: nnU-Net would take pictures there for images. Choose another -o.")
-    if output.exists() and not output.is_dir():
-        raise InspectionError(f"-o {output}: is a file. Choose a folder.")
+    check_output(images, output)

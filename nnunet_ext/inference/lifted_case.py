@@ -14,10 +14,9 @@ from torch import Tensor
 
 from nnunet_ext.architectures.lifting.lifted import LiftedNetwork
 from nnunet_ext.inference.attribution import Target, grad_cam, saliency
-from nnunet_ext.inference.cases import CasesError
+from nnunet_ext.inference.case_image import displayed, read_case, stored_image
 from nnunet_ext.inference.lifting_figure import Attribution, CaseView
 from nnunet_ext.inference.slice_view import view_slices
-from nnunet_ext.inference.trained_model import channel_names
 
 Array = npt.NDArray[Any]
 
@@ -52,20 +51,14 @@ def view_case(subject: Subject, case: str, files: list[str]) -> CaseView:
         CasesError: if the image has other channels than the model's.
     """
     predictor = subject.predictor
-    preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-    managers = (predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
-    data, _, properties = preprocessor.run_case(files, None, *managers)
-    expected = channel_names(predictor.dataset_json)
-    if len(data) != len(expected):
-        raise CasesError(f"{files[0]}: has {len(data)} channels; the model takes {', '.join(expected)}")
-    volume = torch.from_numpy(data).float()
+    volume, properties = read_case(predictor, files)
     plane, slices, logits = _richest_plane(subject, volume)
     predicted = _predicted(subject, logits)
     probabilities = predictor.label_manager.apply_inference_nonlin(logits)[subject.output]
     return CaseView(
         case=case if volume.shape[1] == 1 else f"{case}, image {plane} of the stack",
         class_name=subject.class_name,
-        image=_shown(_raw_image(predictor, files, properties, volume.shape[1:])[:, plane]),
+        image=displayed(stored_image(predictor, files, properties, volume.shape[1:])[:, plane]),
         slices=slices.numpy(),
         fused=probabilities.numpy(),
         predicted=predicted.numpy(),
@@ -110,29 +103,6 @@ def _predicted(subject: Subject, logits: Tensor) -> Tensor:
     if subject.predictor.label_manager.has_regions:
         return logits[subject.output] > 0
     return logits.argmax(0) == subject.output
-
-
-def _raw_image(predictor: nnUNetPredictor, files: list[str], properties: dict, shape: torch.Size) -> Array:
-    """Read the image as stored, brought to the axes, crop and size `(C, Z, H, W)` of the preprocessed one."""
-    plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    raw, _ = plans.image_reader_writer_class().read_images(files)
-    raw = raw.transpose([0, *(axis + 1 for axis in plans.transpose_forward)])
-    box = [slice(low, high) for low, high in properties["bbox_used_for_cropping"]]
-    raw = raw[tuple([slice(None), *box])].astype(np.float32)  # noqa: C409  (Python 3.10 reads no star in an index)
-    if raw.shape[1:] == tuple(shape):
-        return raw
-    spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
-    target = [spacing[0], *configuration.spacing] if len(configuration.spacing) == 2 else configuration.spacing
-    return np.asarray(configuration.resampling_fn_data(raw, tuple(shape), spacing, target))
-
-
-def _shown(image: Array) -> Array:
-    """Return `(C, H, W)` as uint8 for display: RGB of three channels, else grey of the first; contrast stretched."""
-    values = np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]
-    low, high = np.percentile(values, [0.5, 99.5])
-    if high <= low:
-        low, high = float(values.min()), max(float(values.max()), float(values.min()) + 1)
-    return (np.clip((values - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
 
 
 def _attribution(subject: Subject, image: Tensor, predicted: Tensor) -> Attribution | None:

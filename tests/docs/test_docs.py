@@ -73,7 +73,9 @@ def command_lines(page):
     In the text, a command without its required options (`nnunet_ext convert`) is a mention and is left out.
     """
     lines = [line for kind, block in code_blocks(page) if kind != "python" for line in block.splitlines()]
-    mentions = {f"nnunet_ext {name}" for name in ("convert", "export", "inspect lifting", "import-weights")}
+    mentions = {
+        f"nnunet_ext {name}" for name in ("convert", "export", "inspect lifting", "inspect ife", "import-weights")
+    }
     lines += [c for c in re.findall(r"`(nnunet_ext [^`]+)`", prose(page)) if c not in mentions]
     lines += re.findall(r"\$\((nnunet_ext [^)]+)\)", text_of(page))
     return [words for words in (shlex.split(line, comments=True) for line in lines if "nnunet_ext " in line)
