@@ -98,7 +98,7 @@ PARTS: tuple[Part, ...] = (
         "channels of most curvature given twice (IFE); IFEEntropy, IFERandom: by entropy, at random; IFEEntropyJoint, "
         "Image, Batch, Unique: other histograms; IFECurvatureS1R75S2R50: 75 % of stage 1's, 50 % of stage 2's",
         r"IFE(?P<score>Curvature|Random|Entropy)(?P<variant>(?<=Entropy)(?:Image|Batch|Unique|Joint))?"
-        r"(?P<at>(?:S\d+R\d+)+)?",
+        r"(?P<at>(?:S(?:0|[1-9]\d*)R(?:0|[1-9]\d*))+)?",
     ),
     Part(
         "decoder",

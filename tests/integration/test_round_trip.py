@@ -15,8 +15,8 @@ import torchvision
 from PIL import Image
 
 LIFTED = "nnUNetTrainerSLUNet_5L1Res_2epochs_2iters"
-# M2SNet's decoder, OVeNet's head, and LossNet, whose weights only trainings are given
-COMPOSED = "nnUNetTrainerExt_M2S_OVe_LossNet_2epochs_2iters"
+# IFE, M2SNet's decoder, OVeNet's head, and LossNet, whose weights only trainings are given
+COMPOSED = "nnUNetTrainerExt_IFEEntropy_M2S_OVe_LossNet_2epochs_2iters"
 FOLDS = (0, 1)
 SIDE = 64  # of images and patches
 

@@ -111,7 +111,10 @@ class ChannelSelection(nn.Module):
 
     def choose(self, scores: Tensor) -> Tensor:
         """`(B, C)` scores -> `(B, k)` int64 channels, highest score first; of equal ones, that of the lower number."""
-        chosen = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.k]
+        if torch.compiler.is_exporting():  # ONNX has no stable sort, but a top k that is one
+            chosen = scores.topk(self.k, 1).indices
+        else:
+            chosen = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.k]
         return chosen.sort(1).values if self.by_index else chosen
 
     def forward(self, x: Tensor) -> Tensor:
