@@ -162,8 +162,10 @@ def _stage(network: nn.Module, name: str) -> int | None:
         return None
     stages = getattr(network.get_submodule(owner), "stages", None)
     n_selections = len(list(network.get_submodule(parent).children()))
-    known = isinstance(stages, (tuple, list)) and len(stages) == n_selections
-    return int(stages[int(number)]) if known and isinstance(stages[int(number)], int) else None
+    if not isinstance(stages, (tuple, list)) or len(stages) != n_selections:
+        return None
+    stage = stages[int(number)]
+    return stage if isinstance(stage, int) else None
 
 
 def _window(padded: Sequence[int | slice], crop: Sequence[slice]) -> Window:
