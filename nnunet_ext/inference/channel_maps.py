@@ -40,7 +40,8 @@ class Shown:
 def cut(values: Tensor, shown: Shown, size: Sequence[int] | None = None) -> tuple[Array, Extent]:
     """Cut maps of a window to the cells that overlap what is shown of it.
 
-    A map of s cells lies over the whole window; so one cell covers patch / s voxels.
+    A map of s cells lies over the whole window; so one cell covers patch / s voxels. Of a network that pads its input
+    to a multiple of its stride it is shown a little too small, where the patch is no such multiple.
 
     Args:
         values: `(*s')`, a map without s - s' cells of its border, evenly on both sides.

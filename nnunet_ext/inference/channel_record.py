@@ -155,11 +155,17 @@ def chosen_channels(selection: Selection, scores: Tensor) -> Tensor:
 
 
 def _stage(network: nn.Module, name: str) -> int | None:
-    """Return the stage of `PARENT.selections.N`, where the parent lists its stages."""
+    """Return the stage of `PARENT.selections.N`, where the parent has as many numbers of stages as selections."""
     parent, _, number = name.rpartition(".")
     owner, _, last = parent.rpartition(".")
-    stages = getattr(network.get_submodule(owner), "stages", None) if last == "selections" else None
-    return int(stages[int(number)]) if isinstance(stages, (tuple, list)) and number.isdigit() else None
+    if last != "selections" or not number.isdigit():
+        return None
+    stages = getattr(network.get_submodule(owner), "stages", None)
+    n_selections = len(list(network.get_submodule(parent).children()))
+    if not isinstance(stages, (tuple, list)) or len(stages) != n_selections:
+        return None
+    stage = stages[int(number)]
+    return stage if isinstance(stage, int) else None
 
 
 def _window(padded: Sequence[int | slice], crop: Sequence[slice]) -> Window:

@@ -48,10 +48,12 @@ def test_selections_are_found_by_name_and_stage():
         "enhancement": Enhanced(ChannelSelection(8, 0.5), ChannelSelection(6, 0.25), stages=(1, 3)),
         "none": ChannelSelection(4, 0.1),  # floor(0.4) = 0 channels
         "low": ChannelSelection(4, 0.75),
+        "other": Enhanced(ChannelSelection(8, 0.5), stages=(1, 2)),  # the stages of something else
     })  # fmt: skip
     found = find_selections(network)
     assert [(s.name, s.stage) for s in found] == [
         ("enhancement.selections.0", 1), ("enhancement.selections.1", 3), ("low", None),
+        ("other.selections.0", None),
     ]  # fmt: skip
     assert found[0].label == "enhancement.selections.0 (stage 1)"
     assert found[2].label == "low"
