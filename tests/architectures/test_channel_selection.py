@@ -156,3 +156,18 @@ def test_refusals():
             ChannelSelection(8, ratio)
     with pytest.raises(ValueError, match=r"score='curve': choose of curvature, entropy"):
         ChannelSelection(8, 0.5, "curve")
+
+
+@pytest.mark.parametrize("score", ["curvature", "entropy", "entropy_unique"])
+def test_it_exports_as_onnx(score, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    select = ChannelSelection(8, 0.5, score).eval()
+    program = torch.onnx.export(
+        select, (features(),), dynamo=True, verbose=False, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    )
+    program.save(tmp_path / "selection.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "selection.onnx"))
+    x = features(3, seed=1)
+    x[:, 2:5] = x[:, 1:2]  # equal scores
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert torch.equal(torch.from_numpy(y), select(x))

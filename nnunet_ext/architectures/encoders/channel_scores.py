@@ -130,11 +130,11 @@ def entropy_scores(x: Tensor, over: Range = "channel", axes: Sequence[int] | Non
     if over == "joint":
         low, high, finite = _range(i, over)
         j = total.sub_(x).div_(others).flatten(2)
-        counts = _run_lengths(_bin(i.clone(), low, high).mul_(BINS).add_(_bin(j, low, high)))
+        counts = _count_equal(_bin(i.clone(), low, high).mul_(BINS).add_(_bin(j, low, high)))
     else:  # i and j in the same unit: `others` times s = 100 i + j
         s = total.add_(x, alpha=100 * others - 1).flatten(2)
         low, high, finite = _range(s, over)
-        counts = _run_lengths(s) if over == "unique" else _histogram(_bin(s, low, high))
+        counts = _count_equal(s) if over == "unique" else _count(_bin(s, low, high), BINS)
     return torch.where(finite, _entropy(counts, i.shape[2]), NEVER)
 
 
@@ -157,25 +157,21 @@ def _bin(s: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return s.sub_(low).mul_(BINS).div_(width).int().clamp_(0, BINS - 1)
 
 
-def _histogram(bins: Tensor) -> Tensor:
-    """Count `(B, C, N)` bins, which are used up: `(B, C, 256)` int32, whole numbers that no order of adding changes."""
-    b, c, _ = bins.shape
-    rows = torch.arange(b * c, device=bins.device, dtype=bins.dtype).mul_(BINS).view(b, c, 1)
-    places = bins.add_(rows).flatten()
-    counts = torch.zeros(b * c * BINS, dtype=torch.int32, device=bins.device)
-    return counts.index_add_(0, places, counts.new_ones(()).expand_as(places)).view(b, c, BINS)
+def _count(places: Tensor, n: int) -> Tensor:
+    """Count `(B, C, N)` whole numbers below n: `(B, C, n)` int32, which no order of adding changes."""
+    b, c, _ = places.shape
+    rows = torch.arange(b * c, device=places.device).mul_(n).view(b, c, 1)
+    counts = torch.zeros(b * c * n, dtype=torch.int32, device=places.device)
+    flat = (places + rows).flatten()
+    return counts.scatter_add_(0, flat, counts.new_ones(()).expand_as(flat)).view(b, c, n)
 
 
-def _run_lengths(values: Tensor) -> Tensor:
-    """Count equal values of `(B, C, N)`: `(B, C, N)` int64, each count at the last of its equals, 0 elsewhere."""
+def _count_equal(values: Tensor) -> Tensor:
+    """Count equal values of `(B, C, N)`: `(B, C, N)` int32, the counts of the different ones in front, then 0."""
     ordered = values.sort(-1).values
-    place = torch.arange(ordered.shape[-1], device=values.device)
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    start = (place * new).cummax(-1).values
-    last = torch.ones_like(new)
-    last[..., :-1] = new[..., 1:]
-    return torch.where(last, place - start + 1, 0)
+    number = torch.zeros_like(ordered, dtype=torch.int64)  # of its value, among the different ones
+    number[..., 1:] = (ordered[..., 1:] != ordered[..., :-1]).cumsum(-1)
+    return _count(number, ordered.shape[-1])
 
 
 def _entropy(counts: Tensor, n: int) -> Tensor:
