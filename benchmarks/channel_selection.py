@@ -150,8 +150,8 @@ def step(args: argparse.Namespace, name: str) -> Callable[[], None]:
     optimiser = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, nesterov=True)
     weights = np.array([1 / 2**i for i in range(len(settings.pool_op_kernel_sizes) - 1)])
     weights[-1] = 0
-    loss = DeepSupervisionWrapper(DC_and_CE_loss({"batch_dice": True, "smooth": 1e-5, "do_bg": False}, {}),
-                                  weights / weights.sum())  # fmt: skip
+    dice = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
+    loss = DeepSupervisionWrapper(DC_and_CE_loss(dice, {}), weights / weights.sum())
     x = torch.randn(args.batch, 3, args.patch, args.patch, device=args.device)
     with torch.no_grad():
         targets = [torch.randint(0, 2, (len(x), 1, *o.shape[2:]), device=args.device).float() for o in network(x)]
