@@ -56,10 +56,12 @@ class NetworkSpec(ABC):
     Attributes:
         dims: spatial dimensions that it can be built for.
         supports_deep_supervision: it has class scores at the plan's scales.
+        least_batch: images that a batch needs for training.
     """
 
     dims: ClassVar[tuple[int, ...]] = (2, 3)
     supports_deep_supervision: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 1
 
     def check(self, topology: Topology) -> None:
         """Refuse a plan before work starts.

@@ -83,7 +83,7 @@ class nnUNetTrainerExt(nnUNetTrainer):
         Raises:
             RuntimeError: if nnUNet_results is not set.
             UnsupportedPlanError: if the network cannot be built for this configuration.
-            ValueError: if the recipe cannot be trained on this dataset.
+            ValueError: if the recipe cannot be trained on this dataset, or the network on batches of this size.
         """
         if not os.environ.get("nnUNet_results"):
             raise RuntimeError(
@@ -99,6 +99,12 @@ class nnUNetTrainerExt(nnUNetTrainer):
         if cls.spec is not None:
             manager = PlansManager(plans).get_configuration(configuration)
             cls._check_plan(topology_of(manager), f"configuration {configuration!r}")
+            if manager.batch_size < cls.spec.least_batch:
+                raise ValueError(
+                    f"{cls.__name__} normalises over the images of a batch and needs {cls.spec.least_batch} or more; "
+                    f'configuration {configuration!r} has "batch_size": {manager.batch_size}. Set another in the plans '
+                    "file, or plan with smaller patches."
+                )
 
     @classmethod
     def _check_plan(cls, topology: Topology, where: str) -> None:

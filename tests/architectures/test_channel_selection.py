@@ -1,6 +1,7 @@
 """The channels that are given twice: which, in what order, and what they do to gradients."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -122,8 +123,7 @@ def test_the_control_draws_anew_in_training_and_never_in_evaluation():
     assert torch.equal(fixed, select(x)[:, 400:, 0, 0])
     assert torch.equal(fixed[0], fixed[1])
     other = ChannelSelection(400, 0.25, "random")
-    assert torch.equal(other.draw, select.draw), "another build of the same network predicts alike"
-    other.draw.fill_(0.5)
+    assert not torch.equal(other.draw, select.draw), "repeats of a training have draws of their own"
     other.load_state_dict(pickled(select.state_dict()))
     assert torch.equal(other.eval()(x)[:, 400:, 0, 0], fixed)
 
@@ -156,6 +156,22 @@ def test_refusals():
             ChannelSelection(8, ratio)
     with pytest.raises(ValueError, match=r"score='curve': choose of curvature, entropy"):
         ChannelSelection(8, 0.5, "curve")
+    with pytest.raises(ValueError, match=r"axes=\(1, 3\): spatial axes are numbered from 0"):
+        ChannelSelection(8, 0.5, axes=(1, 3))
+    with pytest.raises(ValueError, match=r"the map has 8 channels; this selection was built for 4"):
+        ChannelSelection(4, 0.5)(features())
+
+
+def test_scores_that_are_all_the_same_give_a_warning_once():
+    x = torch.randn(2, 8, 12, 10)
+    select = ChannelSelection(8, 0.5, "entropy_unique")
+    with pytest.warns(UserWarning, match="choose 'entropy', whose histogram has bins"):
+        select(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        select(x)
+        ChannelSelection(8, 0.5, "entropy_unique")(x.relu())
+        ChannelSelection(8, 0.5, "entropy")(x)
 
 
 @pytest.mark.parametrize("score", ["curvature", "entropy", "entropy_unique"])

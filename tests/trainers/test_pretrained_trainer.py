@@ -155,3 +155,9 @@ def test_the_first_process_downloads_before_the_others(make, monkeypatch, rank):
     trainer.network, trainer.is_ddp, trainer.local_rank = wrapped, True, rank
     assert trainer._load_encoder() == "somewhere"
     assert events == (["load", "barrier"] if rank == 0 else ["barrier", "load"])
+
+
+def test_a_network_that_normalises_over_the_batch_refuses_single_images(make_trainer):
+    with pytest.raises(ValueError, match=r'needs 2 or more; configuration .2d. has "batch_size": 1\. Set another'):
+        make_trainer("nnUNetTrainerDeepLabV3Plus", patch_size=[64, 64], batch_size=1)
+    assert make_trainer("nnUNetTrainerDeepLabV3Plus", patch_size=[64, 64], batch_size=2)

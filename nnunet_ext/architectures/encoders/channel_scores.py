@@ -34,6 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunet_ext.architectures.exporting import exporting
+
 Range = Literal["channel", "image", "batch", "unique", "joint"]
 BINS = 256
 NEVER = -math.inf  # the score of a channel with a value that is not finite: chosen last
@@ -160,10 +162,13 @@ def _bin(s: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def _count(places: Tensor, n: int) -> Tensor:
     """Count `(B, C, N)` whole numbers below n: `(B, C, n)` int32, which no order of adding changes."""
     b, c, _ = places.shape
-    rows = torch.arange(b * c, device=places.device).mul_(n).view(b, c, 1)
-    counts = torch.zeros(b * c * n, dtype=torch.int32, device=places.device)
+    rows = torch.arange(b * c, device=places.device, dtype=places.dtype).mul_(n).view(b, c, 1)
     flat = (places + rows).flatten()
-    return counts.scatter_add_(0, flat, counts.new_ones(()).expand_as(flat)).view(b, c, n)
+    counts = torch.zeros(b * c * n, dtype=torch.int32, device=places.device)
+    ones = counts.new_ones(()).expand_as(flat)
+    if exporting():  # ONNX adds at int64 places only; here that costs as much as all the rest
+        return counts.scatter_add_(0, flat.long(), ones).view(b, c, n)
+    return counts.index_add_(0, flat, ones).view(b, c, n)
 
 
 def _count_equal(values: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ so that a place among them names another channel in every image. Nothing is lear
 more inputs, and that is all. Scores carry no gradient; the gradient of a selected channel is added to its own.
 
 `random` is the control of equal width: as many channels, another draw for every image, without a criterion. In
-evaluation mode one draw, made when the network was built, serves all images, so that a prediction can be repeated.
+evaluation mode one draw serves all images, so that a prediction can be repeated; it was made when the network was built
+for its training, and is kept with the weights.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Literal, cast, get_args
 
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from nnunet_ext.architectures.encoders.channel_scores import Range, curvature_scores, entropy_scores
+from nnunet_ext.architectures.exporting import exporting
 from nnunet_ext.architectures.precision import without_autocast
 
 Score = Literal["curvature", "entropy", "entropy_image", "entropy_batch", "entropy_unique", "entropy_joint", "random"]
@@ -49,7 +52,7 @@ def take_channels(x: Tensor, chosen: Tensor) -> Tensor:
         return handle_torch_function(take_channels, (x,), x, chosen)
     b, c = x.shape[:2]
     planes = chosen + torch.arange(0, b * c, c, device=chosen.device)[:, None]
-    return x.flatten(0, 1).index_select(0, planes.flatten()).unflatten(0, (b, -1))
+    return x.flatten(0, 1).index_select(0, planes.flatten()).unflatten(0, chosen.shape)
 
 
 class ChannelSelection(nn.Module):
@@ -73,7 +76,11 @@ class ChannelSelection(nn.Module):
         out_channels: C + k.
 
     Raises:
-        ValueError: if the ratio is not in [0, 1], or there is no such score.
+        ValueError: if the ratio is not in [0, 1], or there is no such score or axis; in `forward`, if the map has not C
+            channels.
+
+    With `entropy_unique`, a first map whose channels all score the same gives a warning: so do features after anything
+    that does not clip, such as a LeakyReLU, and the first channels are taken.
     """
 
     draw: Tensor
@@ -84,15 +91,17 @@ class ChannelSelection(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         check_score(score)
+        if axes is not None and not set(axes) <= {0, 1, 2}:
+            raise ValueError(f"axes={tuple(axes)}: spatial axes are numbered from 0, up to 2 in a volume.")
         self.k = n_selected(channels, ratio)
         self.channels, self.ratio, self.score = channels, ratio, score
         self.out_channels = channels + self.k
         self.axes = None if axes is None else tuple(axes)
         self.weights = None if weights is None else tuple(weights)
         self.selected_first, self.by_index = selected_first, by_index
+        self._looked_at = False
         if score == "random":
-            numbers = torch.rand(channels, generator=torch.Generator().manual_seed(channels))
-            self.register_buffer("draw", numbers)
+            self.register_buffer("draw", torch.rand(channels))
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the score of every channel, `(B, C)` float32, without a gradient.
@@ -111,7 +120,7 @@ class ChannelSelection(nn.Module):
 
     def choose(self, scores: Tensor) -> Tensor:
         """`(B, C)` scores -> `(B, k)` int64 channels, highest score first; of equal ones, that of the lower number."""
-        if torch.compiler.is_exporting():  # ONNX has no stable sort, but a top k that is one
+        if exporting():  # ONNX has no stable sort, but a top k that is one
             chosen = scores.topk(self.k, 1).indices
         else:
             chosen = scores.sort(dim=1, descending=True, stable=True).indices[:, : self.k]
@@ -119,11 +128,27 @@ class ChannelSelection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Select, and concatenate."""
+        if x.shape[1] != self.channels:
+            raise ValueError(f"the map has {x.shape[1]} channels; this selection was built for {self.channels}.")
         if self.k == 0:
             return x
-        chosen = self.choose(self.scores(x))
+        scores = self.scores(x)
+        if self.score == "entropy_unique" and not self._looked_at and not torch.compiler.is_compiling():
+            self._look_at(scores)
+        chosen = self.choose(scores)
         selected = take_channels(x, chosen)
         return torch.cat([selected, x] if self.selected_first else [x, selected], 1)
+
+    def _look_at(self, scores: Tensor) -> None:
+        """Warn of scores that tell nothing, once."""
+        self._looked_at = True
+        found = scores[scores.isfinite()]
+        if found.numel() > 1 and bool((found == found[0]).all()):
+            warnings.warn(
+                'all channels have the same score="entropy_unique": their values are all different, or all the same. '
+                "Where features are not clipped as by a ReLU, choose 'entropy', whose histogram has bins.",
+                stacklevel=2,
+            )
 
     def extra_repr(self) -> str:
         """Show what is selected."""

@@ -124,7 +124,8 @@ class Enhancement:
         skips = topology.n_stages - 1
         for stage in self.stages:
             if not 0 <= stage < skips:
-                choice = f"Choose stages 0 to {skips - 1}, e.g. -tr nnUNetTrainerExt_{self.typed(skips - 1)}"
+                stages = f"stages 0 to {skips - 1}" if skips > 1 else "stage 0"
+                choice = f"Choose {stages}, e.g. -tr nnUNetTrainerExt_{self.typed(skips - 1)}"
                 raise UnsupportedPlanError(
                     f"the enhancement of stage {stage} is not possible: the plan has {topology.n_stages} stages, the "
                     f"last of which is no skip connection. {choice if skips else 'Plan with larger patches.'}"

@@ -22,10 +22,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunet_ext.architectures.encoders.channel_selection import Score, check_score, n_selected
+from nnunet_ext.architectures.encoders.enhancement import default_ratios
 from nnunet_ext.architectures.encoders.smp_enhanced import OF_TIMM, EnhancedEncoder, said
 
 DEFAULT_STAGES = (2, 3)
-CURVATURE_RATIOS, OTHER_RATIOS = (0.75, 0.5), (0.5, 0.5)  # the paper's best U-Nets, Tables 1 and 2
 
 
 def _ratios(score: Score, stages: Sequence[int], ratios: float | Sequence[float] | None) -> tuple[float, ...]:
@@ -41,7 +41,7 @@ def _ratios(score: Score, stages: Sequence[int], ratios: float | Sequence[float]
             f"image's size; 0 is the image itself); the default is {DEFAULT_STAGES}."
         )
     if ratios is None:
-        ratios = CURVATURE_RATIOS if score == "curvature" else OTHER_RATIOS
+        ratios = default_ratios(score)
     elif isinstance(ratios, int | float):
         ratios = (ratios,) * len(stages)
     if len(ratios) != len(stages):
@@ -126,7 +126,7 @@ def ife_encoder(
         stages: which features, 1 to 5. Of a feature without channels, which some encoders have at stage 1, there is
             nothing to select.
         ratios: the share of each stage's channels to select, 0 to 1, or one number for all; None: for two stages, the
-            paper's 0.75 and 0.5 by curvature, 0.5 and 0.5 by other scores.
+            paper's 0.5 and 0.5 by entropies, 0.75 and 0.5 by curvature and at random.
         name: to give it; None: `ife-` and base.
         timm_arguments: further arguments of `timm.create_model`, e.g. `{"img_size": 256}`: smp passes those that a
             network is given on for names with `tu-` alone.

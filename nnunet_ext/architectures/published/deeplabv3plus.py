@@ -133,6 +133,7 @@ class DeepLabV3PlusSpec(EnhancedNetworkSpec):
     paper_ratios: ClassVar[dict[str, tuple[float, ...]]] = {"curvature": (0.75, 0.0)}
     stride: ClassVar[int] = 16
     smallest: ClassVar[int] = 32
+    least_batch: ClassVar[int] = 2  # the pyramid's pooling leaves one value an image to normalise
 
     def __post_init__(self) -> None:
         super().__post_init__()
