@@ -46,23 +46,18 @@ def _along(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
     return x.narrow(axis, start, x.shape[axis] + stop - start)
 
 
-def _usable(x: Tensor, axes: Sequence[int] | None) -> list[int]:
-    """Return the wanted axes of the tensor (spatial ones are numbered from 0) on which the stencil has room."""
-    wanted = range(x.ndim - 2) if axes is None else axes
-    return [a + 2 for a in wanted if x.shape[a + 2] >= 3]
+def _bent(flat: Tensor, step: int, weight: float) -> Tensor:
+    """(w D - 3) of values that are `step` apart: `step` shorter at both ends.
 
-
-def _bent(x: Tensor, axis: int, weight: float) -> Tensor:
-    """(w D - 3) x along an axis: two voxels shorter. K of a plane is (9 - the product of two of these) / 16."""
-    ends = torch.add(_along(x, axis, 0, -2), _along(x, axis, 2, 0))
+    K of a plane is (9 - the product of two of these) / 16.
+    """
+    ends = flat[..., : -2 * step] + flat[..., 2 * step :]
     if weight != 1:
         ends.mul_(weight)
-    return ends.sub_(_along(x, axis, 1, -1), alpha=2 * weight + 3)
+    return ends.sub_(flat[..., step:-step], alpha=2 * weight + 3)
 
 
-def curvature_scores(
-    x: Tensor, axes: Sequence[int] | None = None, weights: Sequence[float] | None = None
-) -> Tensor:  # fmt: skip
+def curvature_scores(x: Tensor, axes: Sequence[int] | None = None, weights: Sequence[float] | None = None) -> Tensor:
     """Return the sum of absolute curvature of every channel.
 
     Args:
@@ -76,28 +71,40 @@ def curvature_scores(
         `(B, C)` float32; -inf of a channel that is not finite.
     """
     x = x.detach().float()
-    used = _usable(x, axes)
-    factors = {a: 1.0 if weights is None else float(weights[a - 2]) for a in used}
-    inside = x
-    for a in used:
-        inside = _along(inside, a, 1, -1)
-    planes = list(combinations(used, 2))
+    used = [a for a in (range(x.ndim - 2) if axes is None else axes) if x.shape[a + 2] >= 3]
+    if not used:
+        return torch.where(x.flatten(2).isfinite().all(-1), 0.0, NEVER)
+    # a map as one line, in which neighbours along an axis are `step` apart: long lines are what processors are quick at
+    flat = x.flatten(2)
+    step = {a: math.prod(x.shape[a + 3 :]) for a in used}
+    factor = {a: 1.0 if weights is None else float(weights[a]) for a in used}
+    margin = sum(step.values())
     terms = []
-    for a, b in planes:
-        plane = x
-        for c in set(used) - {a, b}:
-            plane = _along(plane, c, 1, -1)
-        terms.append(_bent(_bent(plane, b, factors[b]), a, factors[a]))
-    if planes:
-        scale, response = 1 / 16 / len(planes), terms[0].sub_(inside, alpha=9 * len(planes))
-    elif used:
-        scale, response = 3 / 16, _bent(x, used[0], factors[used[0]]).add_(inside, alpha=3)
+    for a, b in combinations(used, 2):
+        line = _shortened(flat, margin - step[a] - step[b])
+        terms.append(_bent(_bent(line, step[b], factor[b]), step[a], factor[a]))
+    inside = _shortened(flat, margin)
+    if terms:
+        scale, response = 1 / 16 / len(terms), terms[0].sub_(inside, alpha=9 * len(terms))
     else:
-        scale, response = 0.0, x
+        scale, response = 3 / 16, _bent(flat, step[used[0]], factor[used[0]]).add_(inside, alpha=3)
     for term in terms[1:]:
         response.add_(term)
-    total = torch.linalg.vector_norm(response.flatten(2), 1, -1)
+    response.mul_(_shortened(_within(x, used), margin))
+    total = torch.linalg.vector_norm(response, 1, -1)
     return torch.where(total.isfinite(), total * scale, NEVER)
+
+
+def _shortened(flat: Tensor, by: int) -> Tensor:
+    """Leave values out at both ends."""
+    return flat.narrow(-1, by, flat.shape[-1] - 2 * by)
+
+
+def _within(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return 1 where a map's voxels have neighbours on both sides along the axes, 0 at their borders; as a line."""
+    border = [int(a in axes) for a in range(x.ndim - 2)]
+    inner = x.new_ones([side - 2 * b for side, b in zip(x.shape[2:], border, strict=True)])
+    return F.pad(inner, [b for b in reversed(border) for _ in range(2)]).flatten()
 
 
 def box_sum(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
