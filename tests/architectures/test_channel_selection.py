@@ -174,7 +174,7 @@ def test_scores_that_are_all_the_same_give_a_warning_once():
         ChannelSelection(8, 0.5, "entropy")(x)
 
 
-@pytest.mark.parametrize("score", ["curvature", "entropy", "entropy_unique"])
+@pytest.mark.parametrize("score", ["entropy", "entropy_unique"])
 def test_it_exports_as_onnx(score, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     select = ChannelSelection(8, 0.5, score).eval()

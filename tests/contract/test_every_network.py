@@ -122,6 +122,7 @@ def settled(network, patch):
     return network.eval()
 
 
+COMPILED_OF_IFE = ("nnUNetTrainerIFECurvature", "nnUNetTrainerIFEEntropy", "nnUNetTrainerUNet_IFECurvature")
 # tracing these takes up to a minute; others of their kind are compiled in any case: SLUNet_5L1Res, 2D networks of every
 # size, a lifted M2S, UNet_IFECurvature, MSNets on a small backbone in tests/architectures/test_msnet.py, HRNets in
 # those of theirs, parts of SINetV2 in test_enhanced_networks.py
@@ -131,10 +132,10 @@ SLOW_TO_COMPILE = (
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter",
     "nnUNetTrainerExt_Plain_MS_SL16",
     *(name for name in PRESETS if "HRNet" in name or "DeepLab" in name or "SINetV2" in name),
-    *(f"nnUNetTrainerUNet{form}" for form in ("", "_IFEEntropy", "_IFERandom")),
     *(f"nnUNetTrainerExt_Plain_{decoder}_OVe{lifted}" for decoder in ("MS", "M2S") for lifted in ("", "_SL16")),
     "nnUNetTrainerExt_Plain_UNet_OVe_SL16",
-    *(name for name in compositions() if "IFE" in name),
+    "nnUNetTrainerUNet",
+    *(name for name in (*PRESETS, *compositions(), *OPTIONS_OF_PARTS) if "IFE" in name and name not in COMPILED_OF_IFE),
 )
 pytestmark = pytest.mark.parametrize(("name", "arguments"), list(cases()))
 
