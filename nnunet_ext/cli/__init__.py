@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from nnunet_ext import __version__
 from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
@@ -37,8 +39,36 @@ def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; 0 if it worked, 1 if not, 2 for a wrong call, 130 if interrupted."""
     args = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
-    with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a command we started ends with us
+    with _ends_when_told():
+        return _run(args)
+
+
+@contextlib.contextmanager
+def _ends_when_told() -> Iterator[None]:
+    """Leave by an exception when the process is terminated, so that a command that was started ends with it.
+
+    nnU-Net's worker processes are copies of this one, made by fork. They leave at once: an exception that is raised
+    while one begins may be lost, and the worker, and who waits for it, would then stay for ever.
+    """
+    owner = os.getpid()
+
+    def end(*_: Any) -> None:
+        if os.getpid() != owner:
+            os._exit(143)
+        sys.exit(143)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return args.run(args)
     except KeyboardInterrupt:

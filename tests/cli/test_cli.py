@@ -1,7 +1,10 @@
 """The command line, in this process."""
 
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -380,3 +383,35 @@ def test_doctor_tells_which_pretrained_weights_are_there(monkeypatch, tmp_path, 
     check = check_weights()
     assert check.status == status
     assert said in f"{check.found} {check.remedy}"
+
+
+def test_termination_ends_the_command_and_workers_that_swallow_exceptions(monkeypatch):
+    """A worker of nnU-Net's pools that is terminated while it begins loses exceptions, as this one does."""
+
+    def command(args):
+        ready, told = os.pipe()
+        worker = os.fork()
+        if worker == 0:
+            os.write(told, b"x")
+            while True:
+                try:
+                    time.sleep(60)
+                except BaseException:
+                    continue
+        os.read(ready, 1)
+        os.kill(worker, signal.SIGTERM)
+        end = time.monotonic() + 30
+        while (done := os.waitpid(worker, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
+            time.sleep(0.01)
+        if done == (0, 0):
+            os.kill(worker, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(done[1]) == 143
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(cli, "path", command)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["path"])
+    assert end.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
