@@ -7,8 +7,9 @@ DATA holds images, masks and `splits.json` (`{"pairs": [{"image": ..., "mask": .
 paths relative to DATA; "val" counts as "train", as nnU-Net makes its own folds). Everything goes through the commands
 that users type: `nnunet_ext convert`, `nnUNetv2_plan_and_preprocess`, `nnUNetv2_train` (fold 0), `nnUNetv2_predict`,
 `nnUNetv2_evaluate_folder`. The plan is nnU-Net's; with --patch, a configuration `2d_small` with that patch and batch is
-added to it, with as many stages as leave a bottleneck of 2 x 2 pixels. WORK is kept, and what is finished there is not
-done again. The test images are only predicted, never looked at in training.
+added to it, with as many stages as leave a bottleneck of 2 x 2 pixels, and with --narrow 2 half of the channels
+(`2d_narrow2`). WORK is kept, and what is finished there is not done again. The test images are only predicted, never
+looked at in training.
 
 Masks with several classes need their names: --convert-flags="--labels background=0 road=3 ... --ignore 255". An image's
 Dice is then the mean over the classes that its mask or its prediction holds.
@@ -57,14 +58,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trainers", nargs="+", required=True)
     p.add_argument("--patch", type=int, help="square patch in pixels; default: the plan's")
     p.add_argument("--batch", type=int, default=2, help="batch size that goes with --patch")
+    p.add_argument("--narrow", type=int, default=1, help="divisor of the plan's channels, goes with --patch")
     p.add_argument("--repeats", type=int, default=1, help="folds trained of each trainer, from 0")
     p.add_argument("--convert-flags", default="", metavar="'FLAGS'", help="more flags for `nnunet_ext convert`, quoted")
     p.add_argument("--device", default="cuda", choices=("cuda", "cpu", "mps"))
     return p
 
 
-def shallower(architecture: dict, patch: int) -> dict:
-    """Return the plan's network without the stages that would leave a bottleneck below 2 x 2 pixels."""
+def smaller(architecture: dict, patch: int, narrow: int = 1) -> dict:
+    """Return the plan's network without the stages that would leave a bottleneck below 2 x 2 pixels, and narrower."""
     kwargs = dict(architecture["arch_kwargs"])
     n, stages = 1, kwargs["n_stages"]
     while n < stages and patch // math.prod(s[0] for s in kwargs["strides"][: n + 1]) >= 2:
@@ -72,6 +74,7 @@ def shallower(architecture: dict, patch: int) -> dict:
     for key, value in kwargs.items():
         if isinstance(value, list):
             kwargs[key] = value[: n - (stages - len(value))]
+    kwargs["features_per_stage"] = [f // narrow for f in kwargs["features_per_stage"]]
     return {**architecture, "arch_kwargs": {**kwargs, "n_stages": n}}
 
 
@@ -82,7 +85,8 @@ class Bench:
         self.args, self.work = args, args.work.absolute()
         self.name = args.data.name.replace("_", "")
         self.dataset = f"Dataset{DATASET_ID}_{self.name}"
-        self.configuration = "2d" if args.patch is None else "2d_small"
+        small = "2d_small" if args.narrow == 1 else f"2d_narrow{args.narrow}"
+        self.configuration = "2d" if args.patch is None else small
         self.environment = {
             **{f"nnUNet_{k}": str(self.work / "nnunet" / k) for k in ("raw", "preprocessed", "results")},
             "nnUNet_extTrainer": str(plugin_folder()),
@@ -121,11 +125,12 @@ class Bench:
             self.run("plan", [*command, "--verify_dataset_integrity", "--no_pbar", "-npfp", "1", "-np", "1"])
         content = json.loads(plans.read_text())
         if self.args.patch is not None:
-            content["configurations"]["2d_small"] = {
+            planned = content["configurations"]["2d"]["architecture"]
+            content["configurations"][self.configuration] = {
                 "inherits_from": "2d",
                 "patch_size": [self.args.patch, self.args.patch],
                 "batch_size": self.args.batch,
-                "architecture": shallower(content["configurations"]["2d"]["architecture"], self.args.patch),
+                "architecture": smaller(planned, self.args.patch, self.args.narrow),
             }
             plans.write_text(json.dumps(content, indent=2))
 
