@@ -90,8 +90,7 @@ def curvature_scores(x: Tensor, axes: Sequence[int] | None = None, weights: Sequ
         scale, response = 3 / 16, _bent(flat, step[used[0]], factor[used[0]]).add_(inside, alpha=3)
     for term in terms[1:]:
         response.add_(term)
-    response.mul_(_shortened(_within(x, used), margin))
-    total = torch.linalg.vector_norm(response, 1, -1)
+    total = response.mul_(_shortened(_within(x, used), margin)).abs_().sum(-1)
     return torch.where(total.isfinite(), total * scale, NEVER)
 
 
