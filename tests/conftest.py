@@ -15,11 +15,6 @@ os.environ |= {
 import pytest  # noqa: E402
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the files whose tests take longest, so that no process is left alone with them at the end."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
-
-
 @pytest.fixture
 def nnunet_folders(tmp_path, monkeypatch):
     """nnUNet_raw, nnUNet_preprocessed and nnUNet_results in a temporary folder, which is returned."""
