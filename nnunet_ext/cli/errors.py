@@ -23,6 +23,7 @@ USER_ERRORS = {
     "nnunet_ext.inference.attribution": "AttributionError",
     "nnunet_ext.inference.cases": "CasesError",
     "nnunet_ext.inference.inspection": "InspectionError",
+    "nnunet_ext.cascade.settings": "TwoStageError",
 }
 
 
