@@ -48,7 +48,7 @@ class TrainedModel:
         """The trainer that the folder is named after."""
         return self.folder.name.split("__")[0]
 
-    def predictor(self, device: str | None = None) -> nnUNetPredictor:
+    def predictor(self, device: torch.device | str | None = None) -> nnUNetPredictor:
         """Load all folds into nnU-Net's predictor; its network holds the first fold's weights, in evaluation mode.
 
         Args:
@@ -104,6 +104,20 @@ def find_trained_model(
     except (RuntimeError, ValueError) as error:
         known = _names(Path(results), "Dataset*")
         raise TrainedModelError(f"-d {dataset}: no such dataset. In {results} there are: {known}.") from error
+    return trained_model_in(folder, folds, checkpoint)
+
+
+def trained_model_in(folder: Path, folds: Sequence[str], checkpoint: str = DEFAULT_CHECKPOINT) -> TrainedModel:
+    """Find a trained model in its folder without loading it.
+
+    Args:
+        folder: TRAINER__PLANS__CONFIGURATION.
+        folds: "all" or numbers, at least one.
+        checkpoint: file name in each fold.
+
+    Raises:
+        TrainedModelError: if the model, a fold or a checkpoint is not there.
+    """
     if not (folder / "plans.json").is_file():
         raise TrainedModelError(_no_model(folder))
     for fold in folds:
@@ -161,7 +175,9 @@ def _names(folder: Path, pattern: str) -> str:
     return ", ".join(sorted(p.name for p in folder.glob(pattern))) or "none"
 
 
-def _device(name: str | None) -> torch.device:
+def _device(name: torch.device | str | None) -> torch.device:
+    if isinstance(name, torch.device):
+        return name
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name is None:
         return torch.device("cuda" if there["cuda"] else "cpu")

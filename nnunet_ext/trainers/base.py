@@ -31,6 +31,7 @@ from nnunet_ext.trainers.augmentation import ignoring_padding
 from nnunet_ext.trainers.recipe import Recipe, encoder_and_rest
 from nnunet_ext.trainers.taken_weights import tell_what_stays
 from nnunet_ext.trainers.training_loss import CheckedLoss, TrainingLoss, Weighted, finest_scale
+from nnunet_ext.trainers.two_stage import labels_of_previous_stage, look_for_coarse, selective_validation
 
 
 def topology_of(configuration: ConfigurationManager) -> Topology:
@@ -72,6 +73,9 @@ class nnUNetTrainerExt(nnUNetTrainer):
     ) -> None:
         self._refuse_early(plans, configuration, dataset_json)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        previous = labels_of_previous_stage(self)
+        if previous is not None:
+            self.folder_with_segs_from_previous_stage = previous
         self._apply_recipe()
 
     # ---------------------------------------------------------------- before work starts
@@ -322,7 +326,10 @@ class nnUNetTrainerExt(nnUNetTrainer):
         """
         if self.was_initialized and self.current_epoch < self.num_epochs:
             self._add_loss(self.loss)  # of a training that goes on
+        unfinished = look_for_coarse(self)
         super().on_train_start()
+        if unfinished:
+            self.print_to_log_file(f"warning: {unfinished}")
         if self.local_rank == 0:
             checkpoints.remove_leftovers(self.output_folder)
             if self.current_epoch == 0 and not self.disable_checkpointing:
@@ -341,6 +348,11 @@ class nnUNetTrainerExt(nnUNetTrainer):
     def _write_manifest(self) -> None:
         if self.local_rank == 0:
             checkpoints.write_json_atomically(join(self.output_folder, manifest.FILE_NAME), self._manifest)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Validate as nnU-Net does; in a configuration that is a second stage, selectively."""
+        with selective_validation(self):
+            super().perform_actual_validation(save_probabilities)
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         """Log as nnU-Net does; an epoch without any foreground does not spoil the moving average for ever."""

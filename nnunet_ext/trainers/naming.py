@@ -58,6 +58,7 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerSINetV2_IFECurvature": "the same, channels of most curvature given twice (2D)",
     "nnUNetTrainerSINetV2_IFEEntropy": "the same, channels of most entropy given twice (2D)",
     "nnUNetTrainerSINetV2_IFERandom": "the same, as many channels given twice, drawn at random (2D)",
+    "nnUNetTrainerTwoStage": "two stages: nnU-Net's own network, validated where the coarse one is unsure (2D and 3D)",
 }
 
 

@@ -269,3 +269,10 @@ class nnUNetTrainerSINetV2_IFERandom(nnUNetTrainerSINetV2):
     """IFE's SINetV2 with the control of IFE: as many channels as by curvature given twice, drawn at random."""
 
     spec = SINetV2Spec(score="random")
+
+
+# --- Two stages (docs/methods/two_stage.md) --------------------------------------------------------------------------
+
+
+class nnUNetTrainerTwoStage(nnUNetTrainerExt):
+    """nnU-Net's own network and training; a configuration `2d_selective` of the plans makes it the second stage."""

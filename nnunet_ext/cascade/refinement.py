@@ -1,0 +1,145 @@
+"""One image in two stages: which windows are chosen, and the sum of what the fine network says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnunet_ext.cascade import regions
+from nnunet_ext.cascade.settings import SelectiveRefinement
+
+PIXELS_AT_ONCE = 2**20  # of the windows that are given to the network together
+PART = 2**24  # pixels that are merged at once
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The windows of an image, as nnU-Net orders them.
+
+    Attributes:
+        starts: first pixel of the windows along each of the three axes, in the image before padding; may be negative.
+        patch: (3,) pixels of a window.
+        shape: (3,) pixels of the image before padding.
+    """
+
+    starts: tuple[tuple[int, ...], ...]
+    patch: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, slicers: Sequence[tuple], crop: Sequence[slice], shape: Sequence[int]) -> Grid:
+        """Read nnU-Net's slicers.
+
+        Args:
+            slicers: of the padded image, channels first; an axis that 2D networks go along is a number.
+            crop: (3,) where the image is in the padded one.
+            shape: (3,) of the image.
+        """
+        boxes = [[(s, s + 1) if isinstance(s, int) else (s.start, s.stop) for s in slicer[1:]] for slicer in slicers]
+        starts = [sorted({box[axis][0] - crop[axis].start for box in boxes}) for axis in range(3)]
+        patch = [stop - start for start, stop in boxes[0]]
+        assert math.prod(map(len, starts)) == len(slicers), "windows are the product of their starts"
+        return cls(tuple(map(tuple, starts)), tuple(patch), tuple(shape))
+
+    def confidences(self, coarse: Tensor, settings: SelectiveRefinement, has_regions: bool) -> Tensor:
+        """`(K, *s)` coarse probabilities -> `(n,)` confidence of each window."""
+        if settings.criterion == "pixel_margin":
+            margin = regions.pixel_margin(coarse, has_regions)
+            return regions.window_means(margin, self.starts, self.patch, self.shape)[0] / 2
+        means = regions.window_means(coarse, self.starts, self.patch, self.shape)
+        return regions.confidence(means, has_regions)
+
+
+class FineSum:
+    """What the fine network says of the chosen windows, weighted as nnU-Net weights windows.
+
+    Args:
+        heads: K.
+        shape: (3,) of the padded image.
+        weight: `(*patch)` of a window, or 1.
+        device: of the sums; half precision, as nnU-Net's.
+    """
+
+    def __init__(self, heads: int, shape: Sequence[int], weight: Tensor | float, device: torch.device) -> None:
+        self.logits = torch.zeros((heads, *shape), dtype=torch.half, device=device)
+        self.total = torch.zeros(tuple(shape), dtype=torch.half, device=device)
+        self.weight = weight
+
+    def add(self, slicer: tuple, logits: Tensor) -> None:
+        """Add the `(K, *patch)` logits of a window."""
+        self.logits[slicer] += (logits * self.weight).to(self.logits)
+        self.total[slicer[1:]] += self.weight
+
+    def merged(self, crop: Sequence[slice], coarse: Tensor, coarse_weight: float, has_regions: bool) -> Tensor:
+        """Return what nnU-Net takes for logits, `(K, *padded)` half; outside of the image, zeros.
+
+        Args:
+            crop: (3,) where the image is in the padded one.
+            coarse: `(K, *s)` probabilities.
+            coarse_weight: w0.
+
+        Raises:
+            RuntimeError: if a logit is too large for half precision.
+        """
+        if torch.any(torch.isinf(self.logits)):
+            raise RuntimeError("the fine network's logits are too large for half precision (inf)")
+        result = torch.zeros_like(self.logits)
+        box = (slice(None), *crop)
+        inside, logits, total = result[box], self.logits[box], self.total[box[1:]]
+        for part, coarse_part in parts(coarse.to(result.device), total.shape):
+            here = (slice(None), *part)
+            weight = total[part].float()
+            raw = logits[here].float() / torch.where(weight > 0, weight, 1)
+            fine = raw.sigmoid() if has_regions else raw.softmax(0)
+            merged = regions.merge(coarse_part, fine, weight, coarse_weight)
+            inside[here] = regions.as_logits(merged, has_regions).half()
+        return result
+
+
+def parts(coarse: Tensor, shape: Sequence[int]) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """Yield the upsampled map in slabs, so that a large volume of many classes is never there as a whole.
+
+    Args:
+        coarse: `(K, *s)`.
+        shape: (3,) S.
+
+    Yields:
+        the slab's place in S, and `(K, *slab)`.
+    """
+    axis = max(range(3), key=lambda a: shape[a])
+    step = max(1, PART // (coarse.shape[0] * math.prod(shape) // shape[axis]))
+    matrix = regions.interpolation(coarse.shape[axis + 1], shape[axis]).to(coarse)
+    for begin in range(0, shape[axis], step):
+        slab = matrix[begin : begin + step]
+        part = torch.tensordot(coarse, slab, dims=([axis + 1], [1])).movedim(-1, axis + 1)
+        size = [slab.shape[0] if a == axis else s for a, s in enumerate(shape)]
+        place = tuple(slice(begin, begin + slab.shape[0]) if a == axis else slice(None) for a in range(3))
+        yield place, regions.upsample(part, size)
+
+
+def refine(
+    predict: Callable[[Tensor], Tensor], data: Tensor, slicers: Sequence[tuple], total: FineSum, batch_size: int,
+    device: Any,
+) -> None:  # fmt: skip
+    """Give windows to the fine network, several at once, and add what it says.
+
+    Args:
+        predict: `(B, C, *patch)` -> `(B, K, *patch)` logits, mirrored or not.
+        data: `(C, *S)` padded image.
+        slicers: of the chosen windows, in any order.
+        total: takes the logits.
+        batch_size: windows at once, at most; fewer if they are large.
+        device: of the network.
+    """
+    pixels = math.prod(total.weight.shape) if isinstance(total.weight, Tensor) else PIXELS_AT_ONCE
+    at_once = max(1, min(batch_size, PIXELS_AT_ONCE // pixels))
+    for begin in range(0, len(slicers), at_once):
+        chosen = slicers[begin : begin + at_once]
+        logits = predict(torch.stack([data[s] for s in chosen]).to(device))
+        for slicer, one in zip(chosen, logits, strict=True):
+            total.add(slicer, one.to(total.logits.device))
