@@ -28,6 +28,7 @@ from nnunet_ext.cli.models import (
     predict,
 )
 from nnunet_ext.cli.parser import Parser
+from nnunet_ext.cli.planning import add_plan, plan
 from nnunet_ext.cli.runs import add_demo, demo
 
 __all__ = ["USER_ERRORS", "CommandLineError", "main"]
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add_doctor(command(doctor, "doctor", "check this machine; each finding with the line that mends it"))
     add_info(command(info, "info", "all trainers and parts, or parameters and MACs of one trainer"))
     add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
+    add_plan(command(plan, "plan", "plans of nnU-Net with a coarse network that says where the fine one looks"))
     about = "nnUNetv2_predict with quality scores (lifted networks), offset vectors (OVeNet), several scales (all)"
     add_predict(command(predict, "predict", about))
     add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
