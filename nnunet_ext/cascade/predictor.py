@@ -8,6 +8,7 @@ mirrored; the paper's grid is `-step_size 1`. `cascade/regions.py` has the equat
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -200,8 +201,8 @@ class SelectivePredictor(QualityPredictor):
         assert self._case is not None
         case = self._case
         if case.confidences is None:
-            grid = Grid.of(slicers, case.crop, case.shape)
-            case.confidences = grid.confidences(case.coarse, self.settings, self.label_manager.has_regions)
+            grid, seed = Grid.of(slicers, case.crop, case.shape), zlib.crc32(case.row.case.encode())
+            case.confidences = grid.confidences(case.coarse, self.settings, self.label_manager.has_regions, seed)
         return case.confidences
 
     @torch.inference_mode()

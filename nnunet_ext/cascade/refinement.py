@@ -46,8 +46,10 @@ class Grid:
         assert math.prod(map(len, starts)) == len(slicers), "windows are the product of their starts"
         return cls(tuple(map(tuple, starts)), tuple(patch), tuple(shape))
 
-    def confidences(self, coarse: Tensor, settings: SelectiveRefinement, has_regions: bool) -> Tensor:
-        """`(K, *s)` coarse probabilities -> `(n,)` confidence of each window."""
+    def confidences(self, coarse: Tensor, settings: SelectiveRefinement, has_regions: bool, seed: int = 0) -> Tensor:
+        """`(K, *s)` coarse probabilities -> `(n,)` confidence of each window; `seed` is for the control."""
+        if settings.criterion == "random":
+            return torch.rand(math.prod(map(len, self.starts)), generator=torch.Generator().manual_seed(seed)) / 2
         if settings.criterion == "pixel_margin":
             margin = regions.pixel_margin(coarse, has_regions)
             return regions.window_means(margin, self.starts, self.patch, self.shape)[0] / 2

@@ -8,7 +8,7 @@ from typing import Any
 
 KEY = "selective_refinement"  # nnU-Net keeps keys of a configuration that it does not know
 PREVIOUS_TRAINER = "previous_stage_trainer"  # whose predictions nnU-Net's own cascade is given; None for the same
-CRITERIA = ("mean_prob", "pixel_margin")
+CRITERIA = ("mean_prob", "pixel_margin", "random")
 
 
 class TwoStageError(RuntimeError):
@@ -23,7 +23,8 @@ class SelectiveRefinement:
         coarse_configuration: whose network is the coarse one, of the same plans.
         coarse_trainer: its trainer; None for the fine one's.
         budget: share of the windows that the fine network sees, 0 to 1.
-        criterion: "mean_prob", max_c(mean p_c) - 1/2, the paper's; "pixel_margin", mean(p_(1) - p_(2)) / 2 of pixels.
+        criterion: "mean_prob", max_c(mean p_c) - 1/2, the paper's; "pixel_margin", mean(p_(1) - p_(2)) / 2 of pixels;
+            "random", the control: as many windows, drawn anew for each image.
         max_confidence: windows above it are never refined, 0 to 1/2; None for no limit.
         coarse_weight: w0 of `regions.merge`, beside a window's weight, which is 10 in its middle; 0 pastes.
         coarse_mirroring: whether the coarse network's predictions are mirrored and averaged as nnU-Net's are.
