@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_ext.cascade.predictor import Wanted, refining
-from nnunet_ext.cascade.record import Record
+from nnunet_ext.cascade.record import Record, foreground
 from nnunet_ext.inference.predictor import replaced
 
 
@@ -44,8 +44,3 @@ def predict(arguments: Sequence[str], record: Record, wanted: Wanted, fine: Path
     for predictor in made:
         labels = predictor.dataset_json["labels"]
         record.finish(foreground(labels), predictor.settings.budget)
-
-
-def foreground(labels: dict) -> dict[int, str]:
-    """Return the names of dataset.json's foreground labels by their value; of regions, none."""
-    return {v: name for name, v in labels.items() if isinstance(v, int) and v != 0 and name != "ignore"}

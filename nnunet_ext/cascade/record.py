@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 FILE_NAME = "two_stage.csv"
 COLUMNS = (
@@ -110,3 +111,8 @@ class Record:
                 "Where such a structure is, windows are not chosen because of it, and a small budget cannot bring it "
                 "back. Raise --budget, or train a coarse network at a smaller factor."
             )
+
+
+def foreground(labels: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of dataset.json's foreground labels by their value; of regions, none."""
+    return {v: name for name, v in labels.items() if isinstance(v, int) and v != 0 and name != "ignore"}

@@ -99,7 +99,9 @@ class FineSum:
             raw = logits[here].float() / torch.where(weight > 0, weight, 1)
             fine = raw.sigmoid() if has_regions else raw.softmax(0)
             merged = regions.merge(coarse_part, fine, weight, coarse_weight)
-            inside[here] = regions.as_logits(merged, has_regions).half()
+            logs = regions.as_logits(merged, has_regions)
+            # the likeliest class at 0: half precision is finest where classes are about equal
+            inside[here] = (logs if has_regions else logs - logs.amax(0)).half()
         return result
 
 

@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     add_info(command(info, "info", "all trainers and parts, or parameters and MACs of one trainer"))
     add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
     add_plan(command(plan, "plan", "plans of nnU-Net with a coarse network that says where the fine one looks"))
-    about = "nnUNetv2_predict with quality scores (lifted networks), offset vectors (OVeNet), several scales (all)"
+    about = (
+        "nnUNetv2_predict with quality scores (lifted networks), offset vectors (OVeNet), several scales, two stages"
+    )
     add_predict(command(predict, "predict", about))
     add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
     add_inspect(command(None, "inspect", "look inside a trained model"))

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from nnunet_ext.cli import two_stage
 from nnunet_ext.cli.errors import CommandLineError
 from nnunet_ext.cli.parser import Parser, add_model, say, scale, share, trained_model
 
@@ -15,7 +16,8 @@ def add_predict(sub: Parser) -> None:
     sub.passes_on, sub.allow_abbrev = True, False
     sub.usage = (
         "nnunet_ext predict -i IN -o OUT -d DATASET -c CONFIGURATION -tr TRAINER ... "
-        "[--min-quality Q] [--pictures] [--save-offsets] [--scales S ...] [--scales-sum mean|exp]"
+        "[--min-quality Q] [--pictures] [--save-offsets] [--scales S ...] [--scales-sum mean|exp] "
+        "[--two-stage [--budget F] [--coarse FOLDER] [--fine FOLDER] ...]"
     )
     sub.epilog = "All other flags are those of nnUNetv2_predict; see: nnUNetv2_predict -h"
     sub.add_argument(
@@ -35,11 +37,15 @@ def add_predict(sub: Parser) -> None:
         help="add the scales' probabilities (mean, default), or exp(logits) as OVeNet's authors do",
     )  # fmt: skip
 
+    two_stage.add_two_stage(sub)
+
 
 def predict(args: argparse.Namespace) -> int:
     """Predict as nnUNetv2_predict does; with a quality score each (lifted networks), offsets, at several scales."""
     from nnunet_ext.environment import DISCOVERY, plugin_folder
 
+    if two_stage.wanted(args):
+        return two_stage.predict(args)
     if args.scales_sum and not args.scales:
         raise CommandLineError(
             f"--scales-sum {args.scales_sum} says how to add several scales, but there is no --scales. "

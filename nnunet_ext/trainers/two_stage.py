@@ -19,7 +19,7 @@ from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813 
 
 from nnunet_ext.cascade.coarse import CoarseModel
 from nnunet_ext.cascade.predictor import Wanted, neighbour, refining
-from nnunet_ext.cascade.record import FILE_NAME, Record
+from nnunet_ext.cascade.record import FILE_NAME, Record, foreground
 from nnunet_ext.cascade.settings import PREVIOUS_TRAINER, SelectiveRefinement, TwoStageError
 from nnunet_ext.inference.predictor import replaced
 from nnunet_ext.inference.trained_model import DEFAULT_CHECKPOINT
@@ -98,5 +98,4 @@ def selective_validation(trainer: nnUNetTrainerExt) -> Iterator[None]:
     trainer.print_to_log_file(f"selective validation: {settings.budget} of the windows, coarse network {model.folder}")
     with replaced(host, "nnUNetPredictor", refining(record, fixed=(coarse, settings), names=own)):
         yield
-    labels = {v: k for k, v in trainer.dataset_json["labels"].items() if isinstance(v, int) and k != "ignore" and v}
-    record.finish(labels, settings.budget)
+    record.finish(foreground(trainer.dataset_json["labels"]), settings.budget)
