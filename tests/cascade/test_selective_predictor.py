@@ -60,7 +60,7 @@ def test_without_a_budget_it_is_the_coarse_map(two_stages, kind):
 
 @pytest.mark.parametrize(("budget", "forwards"), [(1.0, 196), (0.25, 52), (0.125, 28), (0.0625, 16)])
 def test_forwards_are_those_of_the_chosen_windows(two_stages, budget, forwards):
-    """2048 x 2048 with patches of 512, at 1/32 of it: 49 windows, four mirrored passes; the coarse map is one window."""
+    """As 2048 x 2048 with patches of 512: 49 windows, four mirrored passes each; the coarse map is one window."""
     ours, _, coarse, record = two_stages(budget=budget)
     ours.predict_logits_from_preprocessed_data(image(1, 64, 64))
     assert ours.network.images == forwards == record.rows[0].fine_forwards
@@ -101,7 +101,7 @@ def test_against_a_loop_over_windows(two_stages, w0, criterion):
 
 
 def test_folds_share_one_coarse_pass_and_one_choice(two_stages):
-    ours, stock, coarse, record = two_stages("three", budget=0.3, folds=3, coarse_weight=0.0)
+    ours, _, coarse, record = two_stages("three", budget=0.3, folds=3, coarse_weight=0.0)
     x = blobs(40, 48)
     found = ours.predict_logits_from_preprocessed_data(x).float().softmax(0)
     assert coarse.network.images == 4
