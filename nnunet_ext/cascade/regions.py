@@ -94,11 +94,11 @@ def confidence(means: Tensor, regions: bool = False) -> Tensor:
     """Return how sure a network is of each window.
 
     Args:
-        means: `(K, n)` mean probabilities.
+        means: `(K, n)` mean probabilities, or `(K, B, n)` of a batch.
         regions: each output is a sigmoid of its own, not one softmax.
 
     Returns:
-        `(n,)`: max_c m_c - 1/2, at least 1 / K - 1/2, or min_c |m_c - 1/2| of regions; at most 1/2.
+        `(n,)` or `(B, n)`: max_c m_c - 1/2, at least 1 / K - 1/2, or min_c |m_c - 1/2| of regions; at most 1/2.
     """
     return (means - 0.5).abs().amin(0) if regions else means.amax(0) - 0.5
 
@@ -125,6 +125,11 @@ def number_selected(budget: float, windows: int) -> int:
     return min(windows, math.ceil(budget * windows - 1e-9))
 
 
+def lowest(confidences: Tensor, count: int) -> Tensor:
+    """Return the `count` least confident windows, lowest first; of equal ones, the first: `(..., n)` -> int64."""
+    return torch.argsort(confidences, dim=-1, stable=True)[..., :count]
+
+
 def select(confidences: Tensor, budget: float, max_confidence: float | None = None) -> Tensor:
     """Return the windows to refine: the least confident, lowest first; of equal ones, the first.
 
@@ -137,7 +142,7 @@ def select(confidences: Tensor, budget: float, max_confidence: float | None = No
         `(k,)` int64 indices.
     """
     rounded = torch.round(confidences.double(), decimals=DECIMALS)
-    chosen = torch.argsort(rounded, stable=True)[: number_selected(budget, len(confidences))]
+    chosen = lowest(rounded, number_selected(budget, len(confidences)))
     return chosen if max_confidence is None else chosen[rounded[chosen] <= max_confidence]
 
 
