@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunet_ext.architectures.exporting import exporting
+
 DECIMALS = 12  # of a confidence: windows that differ by rounding alone are equal
 SMALLEST = 1e-6  # probability that has a logarithm
 
@@ -127,6 +129,8 @@ def number_selected(budget: float, windows: int) -> int:
 
 def lowest(confidences: Tensor, count: int) -> Tensor:
     """Return the `count` least confident windows, lowest first; of equal ones, the first: `(..., n)` -> int64."""
+    if exporting():  # ONNX has no stable sort, but its TopK is one
+        return torch.topk(confidences, count, dim=-1, largest=False).indices
     return torch.argsort(confidences, dim=-1, stable=True)[..., :count]
 
 
