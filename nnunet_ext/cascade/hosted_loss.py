@@ -45,13 +45,13 @@ def shrink_regions(target: Tensor, size: Sequence[int], ignore: bool = False) ->
     Returns:
         `(B, R, *size)` of the target's type, with `ignore` one channel more.
     """
-    masks = target.float()
-    if not ignore:
-        return (shrink(masks, size) > 0.5).to(target.dtype)
-    masks, ignored = masks[:, :-1], masks[:, -1:]
-    left_out = shrink(ignored, size)
-    regions = shrink(masks * (1 - ignored), size) > 0.5 * (1 - left_out)
-    return torch.cat([regions, left_out > 0.5], 1).to(target.dtype)
+    masks, valid = (target[:, :-1], 1 - target[:, -1:].float()) if ignore else (target, torch.ones(()))
+    masks, valid = masks.float(), valid.to(target.device)
+    # sums over equal numbers of pixels are compared, so that a half is a half in floating point, too
+    regions = shrink(masks * valid, size) > shrink((1 - masks) * valid, size)
+    if ignore:
+        regions = torch.cat([regions, shrink(1 - valid, size) > shrink(valid, size)], 1)
+    return regions.to(target.dtype)
 
 
 class HostedLoss(nn.Module):
