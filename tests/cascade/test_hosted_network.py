@@ -62,7 +62,7 @@ def test_choice_and_result_are_the_authors(np_):
     assert (found - vectors[f"g{np_}.merged_hard"]).abs().max() < 2e-6
 
 
-# ----------------------------------------------------------------------------------------------------------- plain loops
+# ---------------------------------------------------------------------------------------------------------- plain loops
 
 
 def averaged(x, size):
@@ -186,7 +186,7 @@ def test_a_checkpoint_says_whether_outputs_are_sigmoids():
         assert torch.equal(copy.deepcopy(network)(x), trained(x))
 
 
-# -------------------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------------------- refusals
 
 
 def topology(*patch):
