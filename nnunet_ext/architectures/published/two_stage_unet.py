@@ -9,8 +9,8 @@ concatenated with the encoder's map of its size: first the bottleneck with itsel
 none at full resolution. No normalisation. Parameters of one output: 18,842,241 with three channels, 18,841,089 with
 one; 38.324 G multiply-accumulates at 768 x 768, 17.033 G at 512, 4.258 G at 256.
 
-Where we differ: sizes that 32 does not divide are padded and cropped inside; K outputs. Without normalisation or
-residuals it learns slowly at first; its initialisation is PyTorch's, as the authors leave it.
+Where we differ: sizes that 32 does not divide are padded and cropped inside; K outputs. Its initialisation
+is PyTorch's, as the authors leave it.
 """
 
 from __future__ import annotations
