@@ -7,7 +7,7 @@ SPIE 12701), section 4, and the authors' code where the text leaves it open.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -105,12 +105,13 @@ PAPER_RECIPE = TwoStageRecipe(
     enlarged_coarse=True,
     mirror_at_test=False,
 )
+BASELINE_RECIPE = replace(PAPER_RECIPE, enlarged_coarse=False)
 
 
 class TwoStageUNetTrainer(nnUNetTrainerExt):
     """Trainer of the paper's U-Net alone. It may train with mirroring and predict without."""
 
-    paper_recipe: ClassVar[Recipe | None] = PAPER_RECIPE
+    paper_recipe: ClassVar[Recipe | None] = BASELINE_RECIPE
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
         """Decide as the base trainer does; the recipe may leave mirroring to the training."""
@@ -124,6 +125,7 @@ class TwoStageNetTrainer(TwoStageUNetTrainer):
     """Trainer of a `TwoStageNet`: both of its networks at once, each with the whole loss."""
 
     recipe: ClassVar[Recipe] = TwoStageRecipe()
+    paper_recipe: ClassVar[Recipe | None] = PAPER_RECIPE
 
     @classmethod
     def _refuse_early(cls, plans: dict, configuration: str, dataset_json: dict) -> None:

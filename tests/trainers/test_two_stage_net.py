@@ -104,6 +104,7 @@ def test_optimiser_schedule_and_length(make, name):
     assert (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (200, 77, 15)
     assert any(isinstance(m, FocalDiceLoss) for m in trainer.loss.modules())
     assert not trainer.enable_deep_supervision
+    assert trainer.recipe.enlarged_coarse == (name == NET), "the baseline has no coarse network"
 
 
 @pytest.mark.parametrize("name", [NET, UNET])
