@@ -8,8 +8,8 @@ nnU-Net's own sliding window (half overlap, mirrored), two stages with each budg
 drawn at random, nnU-Net without overlap (step 1), without mirroring, without both, two stages without mirroring of the
 fine network, and the coarse network alone. From the preprocessed image to logits; reading, preprocessing and export are
 the same for all. Shown are forwards of each network for a case; how many times faster than nnU-Net in the same turn
-(median over cases and repeats, and the least and the largest); mean Dice over cases and foreground classes; and the mean
-over cases of |Dice - Dice of nnU-Net|, paired.
+(median over cases and repeats, and the least and the largest); mean Dice over cases and foreground classes; and the
+mean over cases of |Dice - Dice of nnU-Net|.
 
 `perfect`: what the choice of windows alone costs: the true labels where a window was chosen, the coarse network's
 elsewhere. No fine network can do better with these windows.
@@ -160,7 +160,7 @@ def dice(labels: Tensor, truth: Tensor, predictor: nnUNetPredictor) -> float:
 
 
 def perfect(predictor: SelectivePredictor, image: Tensor, truth: Tensor) -> Tensor:
-    """The true labels in the chosen windows, the coarse network's elsewhere."""
+    """Return the true labels in the chosen windows, the coarse network's elsewhere."""
     with predictor._image(image):
         case = predictor._case
         assert case is not None

@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnunet_ext.architectures.exporting import exporting
+
 DECIMALS = 12  # of a confidence: windows that differ by rounding alone are equal
 SMALLEST = 1e-6  # probability that has a logarithm
 
@@ -94,11 +96,11 @@ def confidence(means: Tensor, regions: bool = False) -> Tensor:
     """Return how sure a network is of each window.
 
     Args:
-        means: `(K, n)` mean probabilities.
+        means: `(K, n)` mean probabilities, or `(K, B, n)` of a batch.
         regions: each output is a sigmoid of its own, not one softmax.
 
     Returns:
-        `(n,)`: max_c m_c - 1/2, at least 1 / K - 1/2, or min_c |m_c - 1/2| of regions; at most 1/2.
+        `(n,)` or `(B, n)`: max_c m_c - 1/2, at least 1 / K - 1/2, or min_c |m_c - 1/2| of regions; at most 1/2.
     """
     return (means - 0.5).abs().amin(0) if regions else means.amax(0) - 0.5
 
@@ -125,6 +127,13 @@ def number_selected(budget: float, windows: int) -> int:
     return min(windows, math.ceil(budget * windows - 1e-9))
 
 
+def lowest(confidences: Tensor, count: int) -> Tensor:
+    """Return the `count` least confident windows, lowest first; of equal ones, the first: `(..., n)` -> int64."""
+    if exporting():  # ONNX has no stable sort, but its TopK is one
+        return torch.topk(confidences, count, dim=-1, largest=False).indices
+    return torch.argsort(confidences, dim=-1, stable=True)[..., :count]
+
+
 def select(confidences: Tensor, budget: float, max_confidence: float | None = None) -> Tensor:
     """Return the windows to refine: the least confident, lowest first; of equal ones, the first.
 
@@ -137,7 +146,7 @@ def select(confidences: Tensor, budget: float, max_confidence: float | None = No
         `(k,)` int64 indices.
     """
     rounded = torch.round(confidences.double(), decimals=DECIMALS)
-    chosen = torch.argsort(rounded, stable=True)[: number_selected(budget, len(confidences))]
+    chosen = lowest(rounded, number_selected(budget, len(confidences)))
     return chosen if max_confidence is None else chosen[rounded[chosen] <= max_confidence]
 
 

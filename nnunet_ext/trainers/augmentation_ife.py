@@ -49,7 +49,7 @@ def contrast_flips_and_turns(patch_size: Any, *args: Any, **kwargs: Any) -> Basi
         if isinstance(transform, (SpatialTransform, Convert2DTo3DTransform)):
             behind_turns = place
     changes = [RandomTransform(change, 0.5) for change in (BrightnessAndContrast(), LocalContrast())]
-    kept.insert(behind_turns, RandomTransform(_ButNotPadding(ComposeTransforms(changes)), 0.9))
+    kept.insert(behind_turns, RandomTransform(ButNotPadding(ComposeTransforms(changes)), 0.9))
     pipeline.transforms = kept
     return pipeline
 
@@ -117,14 +117,19 @@ class LocalContrast(ImageOnlyTransform):
         return (low + shares * (high - low)).astype(plane.dtype)
 
 
-class _ButNotPadding(BasicTransform):
-    """A transform of images that leaves their padding 0: in nnU-Net's data 0 in all channels, and labelled -1."""
+class ButNotPadding(BasicTransform):
+    """A transform of images that leaves their padding 0: in nnU-Net's data 0 in all channels, and labelled -1.
+
+    Args:
+        transform: of `image`; is given `segmentation`, too.
+    """
 
     def __init__(self, transform: BasicTransform) -> None:
         super().__init__()
         self.transform = transform
 
     def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
+        """Change the image; where it was padding, it is 0 again."""
         padding = (data_dict["segmentation"][:1] == -1) & (data_dict["image"] == 0).all(0, keepdim=True)
         changed = self.transform(**data_dict)
         changed["image"] = changed["image"].masked_fill(padding, 0)

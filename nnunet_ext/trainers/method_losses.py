@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch.distributed as dist
 from torch import nn
 
+from nnunet_ext.losses.focal_dice import FocalDiceLoss
 from nnunet_ext.losses.lossnet import LossNet, LossNetLoss, vgg16_features
 from nnunet_ext.losses.ohem import OhemCrossEntropy
 from nnunet_ext.losses.structure import StructureLoss
@@ -38,6 +39,11 @@ def _structure_loss(trainer: Any, as_coded: bool) -> nn.Module:
         patch_size=configuration.patch_size,
         spacing=configuration.spacing,
     )
+
+
+def focal_dice(trainer: Any) -> nn.Module:
+    """Build focal + Dice loss, as the two-stage paper trains, for a dataset's labels or regions."""
+    return FocalDiceLoss(trainer.label_manager.has_regions, trainer.label_manager.ignore_label)
 
 
 def ohem(trainer: Any) -> nn.Module:

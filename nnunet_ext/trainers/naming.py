@@ -59,6 +59,12 @@ PRESETS: dict[str, str] = {
     "nnUNetTrainerSINetV2_IFEEntropy": "the same, channels of most entropy given twice (2D)",
     "nnUNetTrainerSINetV2_IFERandom": "the same, as many channels given twice, drawn at random (2D)",
     "nnUNetTrainerTwoStage": "two stages: nnU-Net's own network, validated where the coarse one is unsure (2D and 3D)",
+    "nnUNetTrainerTwoStageNet": "two-stage segmentation as published, in one network, Np = 4 (2D)",
+    "nnUNetTrainerTwoStageNet_Np2": "the same, Np = 2: 2 of 2 x 2 cells are refined (2D)",
+    "nnUNetTrainerTwoStageNet_Np4": "the same, Np = 4: 4 of 4 x 4 cells are refined (2D)",
+    "nnUNetTrainerTwoStageNet_Np8": "the same, Np = 8: 8 of 8 x 8 cells are refined (2D)",
+    "nnUNetTrainerTwoStageNet_Np16": "the same, Np = 16: 16 of 16 x 16 cells are refined (2D)",
+    "nnUNetTrainerTwoStageUNet": "the two-stage paper's U-Net on whole patches, its baseline (2D)",
 }
 
 

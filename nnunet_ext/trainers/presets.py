@@ -14,7 +14,9 @@ from nnunet_ext.architectures.published.msnet import MSNetSpec
 from nnunet_ext.architectures.published.ovenet_hrnet import OVeNetHRNetSpec
 from nnunet_ext.architectures.published.sinetv2 import SINetV2Spec
 from nnunet_ext.architectures.published.slunet import MonaiUNetSpec, SLUNetSpec
+from nnunet_ext.architectures.published.two_stage_unet import TwoStageUNetSpec
 from nnunet_ext.architectures.published.unet import UNetSpec
+from nnunet_ext.cascade.hosted import TwoStageNetSpec
 from nnunet_ext.trainers import ife, m2snet, ovenet, spatial_lifting
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.hrnet import FrozenTrainer, HRNetTrainer, OVeNetHRNetTrainer
@@ -23,6 +25,7 @@ from nnunet_ext.trainers.pretrained import PretrainedEncoderTrainer
 from nnunet_ext.trainers.recipe import Recipe
 from nnunet_ext.trainers.sinetv2 import SINetV2Trainer
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer
+from nnunet_ext.trainers.two_stage_net import TwoStageNetTrainer, TwoStageUNetTrainer
 
 # --- Spatial Lifting (docs/methods/spatial_lifting.md) ---------------------------------------------------------------
 
@@ -276,3 +279,37 @@ class nnUNetTrainerSINetV2_IFERandom(nnUNetTrainerSINetV2):
 
 class nnUNetTrainerTwoStage(nnUNetTrainerExt):
     """nnU-Net's own network and training; a configuration `2d_selective` of the plans makes it the second stage."""
+
+
+class nnUNetTrainerTwoStageNet_Np2(TwoStageNetTrainer):
+    """Both stages as one network; of 2 x 2 cells, 2 are refined. 37,684,482 parameters for one output."""
+
+    spec = TwoStageNetSpec(grid=2)
+
+
+class nnUNetTrainerTwoStageNet_Np4(TwoStageNetTrainer):
+    """Both stages as one network; of 4 x 4 cells, 4 are refined. 37,684,482 parameters for one output."""
+
+    spec = TwoStageNetSpec(grid=4)
+
+
+class nnUNetTrainerTwoStageNet_Np8(TwoStageNetTrainer):
+    """Both stages as one network; of 8 x 8 cells, 8 are refined. 37,684,482 parameters for one output."""
+
+    spec = TwoStageNetSpec(grid=8)
+
+
+class nnUNetTrainerTwoStageNet_Np16(TwoStageNetTrainer):
+    """Both stages as one network; of 16 x 16 cells, 16 are refined. 37,684,482 parameters for one output."""
+
+    spec = TwoStageNetSpec(grid=16)
+
+
+class nnUNetTrainerTwoStageNet(nnUNetTrainerTwoStageNet_Np4):
+    """Both stages as one network, Np = 4: a quarter is refined. Results stand in a folder of this name."""
+
+
+class nnUNetTrainerTwoStageUNet(TwoStageUNetTrainer):
+    """The two-stage paper's U-Net on whole patches, its baseline; 18,842,241 parameters for one output."""
+
+    spec = TwoStageUNetSpec()

@@ -15,7 +15,9 @@ from nnunet_ext.architectures.published.deeplabv3plus import DeepLabV3PlusSpec
 from nnunet_ext.architectures.published.hrnet import HRNetSpec
 from nnunet_ext.architectures.published.ovenet_hrnet import OVeNetHRNetSpec
 from nnunet_ext.architectures.published.sinetv2 import SINetV2Spec
+from nnunet_ext.architectures.published.two_stage_unet import TwoStageUNetSpec
 from nnunet_ext.architectures.published.unet import UNetSpec
+from nnunet_ext.cascade.hosted import TwoStageNetSpec
 from nnunet_ext.trainers import naming
 from nnunet_ext.trainers.naming import COMPOSITION, PARTS, PRESETS, SLOTS, resolve
 
@@ -72,7 +74,9 @@ def narrow(spec):
     if isinstance(spec, HRNetSpec):
         branch = {"branch_modules": (1, 1)} if isinstance(spec, OVeNetHRNetSpec) else {}
         return replace(spec, width=4, modules=(1, 1, 1), **branch)
-    if isinstance(spec, UNetSpec):
+    if isinstance(spec, TwoStageNetSpec):  # whose cells and coarse images would be smaller than its network takes
+        return replace(spec, features=(4, 6, 8, 10, 12), grid=2, factor=2)
+    if isinstance(spec, UNetSpec | TwoStageUNetSpec):
         return replace(spec, features=(4, 6, 8, 10, 12))
     if isinstance(spec, DeepLabV3PlusSpec):
         return replace(spec, encoder="resnet18", width=8)
@@ -125,7 +129,7 @@ def settled(network, patch):
 COMPILED_OF_IFE = ("nnUNetTrainerIFECurvature", "nnUNetTrainerIFEEntropy", "nnUNetTrainerUNet_IFECurvature")
 # tracing these takes up to a minute; others of their kind are compiled in any case: SLUNet_5L1Res, 2D networks of every
 # size, a lifted M2S, UNet_IFECurvature, MSNets on a small backbone in tests/architectures/test_msnet.py, HRNets in
-# those of theirs, parts of SINetV2 in test_enhanced_networks.py
+# those of theirs, parts of SINetV2 in test_enhanced_networks.py; of the TwoStageNets, made equal above, one
 SLOW_TO_COMPILE = (
     *(f"nnUNetTrainerSLUNet{size}" for size in ("", "_5L2Res", "_8L1Res", "_8L2Res")),
     *(f"nnUNetTrainer{name}_Res2Net50" for name in ("MSNet", "M2SNet")),
@@ -135,6 +139,7 @@ SLOW_TO_COMPILE = (
     *(f"nnUNetTrainerExt_Plain_{decoder}_OVe{lifted}" for decoder in ("MS", "M2S") for lifted in ("", "_SL16")),
     "nnUNetTrainerExt_Plain_UNet_OVe_SL16",
     "nnUNetTrainerUNet",
+    *(f"nnUNetTrainerTwoStageNet{np}" for np in ("", "_Np2", "_Np8", "_Np16")),
     *(name for name in (*PRESETS, *compositions(), *OPTIONS_OF_PARTS) if "IFE" in name and name not in COMPILED_OF_IFE),
 )
 pytestmark = pytest.mark.parametrize(("name", "arguments"), list(cases()))
