@@ -103,6 +103,7 @@ def _facts(predictor: nnUNetPredictor) -> dict[str, Any]:
     """Return what both networks of two stages must have in common."""
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     return {
+        "dataset": plans.dataset_name,
         "labels": predictor.dataset_json["labels"],
         "channels": channel_names(predictor.dataset_json),
         "axes": len(configuration.patch_size),

@@ -53,7 +53,7 @@ class Wanted:
         if planned is None:
             if self.coarse is None:
                 raise TwoStageError(
-                    f"configuration {name} says of no coarse network. Type -c 2d_selective (`nnunet_ext plan "
+                    f"configuration {name} names no coarse network. Type -c 2d_selective (`nnunet_ext plan "
                     "--two-stage` makes it), or name a trained coarse model with --coarse FOLDER."
                 )
             planned = SelectiveRefinement(self.coarse.name.split("__")[-1])

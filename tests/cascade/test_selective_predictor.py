@@ -175,3 +175,7 @@ def test_models_of_different_datasets_are_refused(two_stages):
     other, _, _, _ = two_stages("three")
     with pytest.raises(TwoStageError, match=r"labels: .*'a': 1.*--coarse"):
         other.coarse.check(ours, "FINE")
+    other, _, _, _ = two_stages()
+    other.coarse.predictor.plans_manager.plans["dataset_name"] = "Dataset007_Other"
+    with pytest.raises(TwoStageError, match=r"dataset: Dataset007_Other \(coarse\), Dataset900_Tiny \(fine\)"):
+        other.coarse.check(ours, "FINE")
