@@ -175,7 +175,7 @@ def _check_images(dataset: Dataset, configuration: Mapping[str, Any], name: str,
     if missing:
         raise TwoStageError(
             f"{dataset.preprocessed(configuration)} lacks {len(missing)} of {len(cases)} validation cases "
-            f"({_some(missing)}). Type: nnUNetv2_preprocess -d {int(dataset.name[7:10])} -plans_name {plans} -c {name}"
+            f"({_some(missing)}). Type: nnUNetv2_preprocess -d {dataset.number} -plans_name {plans} -c {name}"
         )
 
 
@@ -205,9 +205,7 @@ def _some(cases: Sequence[str]) -> str:
 def _notes(planned: SelectiveRefinement, request: Request) -> list[str]:
     notes = []
     if planned.max_confidence is not None and planned.max_confidence < 0.5:
-        notes.append(
-            f"the plan's max_confidence {planned.max_confidence:g} is not heeded here: each budget is used up to the end"
-        )
+        notes.append(f"the plan's max_confidence {planned.max_confidence:g} is not heeded here: budgets are used up")
     if 1.0 not in request.budgets:
         notes.append("without --budgets 1 the curve has no full refinement to be compared with")
     return [*notes, *([] if math.isclose(request.step_size, 0.5) else [f"step size {request.step_size:g}"])]

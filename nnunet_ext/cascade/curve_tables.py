@@ -113,8 +113,8 @@ def warnings_of(
         if occurs and not any(f["n_pred"] > 0 for f in found):
             yield (
                 f"warning: {name} occurs in {occurs} of {len(found)} cases, and the coarse network predicts it in "
-                "none. Windows are not chosen because of it, so that a small budget cannot bring it back. Train a coarse "
-                "network at a smaller factor (nnunet_ext plan --two-stage --factor)."
+                "none. Windows are not chosen because of it, so that a small budget cannot bring it back. Train "
+                "a coarse network at a smaller factor (nnunet_ext plan --two-stage --factor)."
             )
     one = cases[cases["budget"] == 0]
     single = one.loc[one["windows"] == 1, "case"].tolist()

@@ -32,6 +32,11 @@ class Dataset:
         """The dataset's name, with its id."""
         return self.folder.name
 
+    @property
+    def number(self) -> int:
+        """The dataset's id."""
+        return int(self.name.removeprefix("Dataset").split("_")[0])
+
     def plans(self, identifier: str) -> dict[str, Any]:
         """Read plans.
 
