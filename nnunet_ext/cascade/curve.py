@@ -6,6 +6,8 @@ both networks say by then is taken. Budget 0 is the coarse network alone, budget
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -146,10 +148,11 @@ def curve_predictor(
     cls = type("CurvePredictorOfModel", (CurvePredictor,), {
         "fixed": (coarse, settings), "record": Record(), "budgets": tuple(sorted(budgets)), "take": staticmethod(take),
     })  # fmt: skip
-    predictor: CurvePredictor = cls(
-        tile_step_size=step_size, use_mirroring=mirroring, device=plain.device,
-        perform_everything_on_device=plain.perform_everything_on_device, allow_tqdm=False,
-    )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net says that the CPU is no GPU
+        predictor: CurvePredictor = cls(
+            tile_step_size=step_size, use_mirroring=mirroring, device=plain.device,
+            perform_everything_on_device=plain.perform_everything_on_device, allow_tqdm=False,
+        )  # fmt: skip
     predictor.manual_initialization(
         plain.network, plain.plans_manager, plain.configuration_manager, plain.list_of_parameters, plain.dataset_json,
         plain.trainer_name, plain.allowed_mirroring_axes,

@@ -55,7 +55,7 @@ def _draw_cases(axes: Axes, line: pd.DataFrame, cases: pd.DataFrame) -> None:
 
 def _mark(axes: Axes, line: pd.DataFrame) -> None:
     """Mark the coarse network alone and the full refinement; write the budget beside every other point."""
-    for budget, colour, name in ((0.0, COARSE, "coarse network alone"), (1.0, FULL, "all windows (nnU-Net)")):
+    for budget, colour, name in ((0.0, COARSE, "coarse network alone"), (1.0, FULL, "fine network on all windows")):
         row = line[line["budget"] == budget]
         if len(row):
             dice = float(row["dice"].iloc[0])
@@ -66,4 +66,5 @@ def _mark(axes: Axes, line: pd.DataFrame) -> None:
     for _, row in line[~line["budget"].isin((0.0, 1.0))].iterrows():
         place = (float(row["share_of_stock"]), float(row["dice"]))
         text = f"budget {row['budget']:g}"
-        axes.annotate(text, place, (0, -12), textcoords="offset points", fontsize=7.5, ha="center", va="top")
+        box = {"fc": "white", "ec": "none", "alpha": 0.75, "pad": 1}
+        axes.annotate(text, place, (0, -12), textcoords="offset points", fontsize=7.5, ha="center", va="top", bbox=box)

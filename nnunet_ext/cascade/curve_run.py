@@ -142,11 +142,11 @@ def _conclude(
     curve = curve_tables.curve_table(cases, sizes[0] / sizes[1])
     cases.to_csv(folder / "cases.csv", index=False, float_format="%.6g")
     curve.to_csv(folder / TABLE, index=False, float_format="%.6g")
-    title = f"{plan.dataset.name}: {len(folds)} cases, folds {' '.join(f.name for f in plan.folds)}"
+    title = f"{plan.dataset.name}: {len(folds)} cases, fold {', '.join(f.name for f in plan.folds)}"
     curve_figure.draw(folder / "curve.png", curve, cases, f"{title}, windows by {plan.settings.criterion}")
     for line in curve_tables.lines_of(curve):
         say(line)
-    for line in curve_tables.warnings_of(cases, summaries[0.0], classes, plan.budgets):
+    for line in curve_tables.warnings_of(cases, curve, summaries[0.0], classes):
         say(line)
 
 

@@ -19,15 +19,15 @@ curve.csv, a row for each budget, the largest first:
     fine_forwards, coarse_forwards    a case, mean
     share_of_stock          (fine + coarse) / stock forwards, over all cases
     share_of_pixels         the same, each forward weighted by the pixels of its network's patch
-    seconds                 a case, mean
-    times_faster            seconds of the fine network on all windows, without a coarse one, over `seconds`; empty
-                            without budget 1
+    seconds                 a case, median
+    times_faster            fine_seconds of all windows over `seconds`, median over cases: against the fine network
+                            alone, which needs no coarse one; empty without budget 1
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -84,9 +84,9 @@ def curve_table(cases: pd.DataFrame, pixels: float) -> pd.DataFrame:
     stock = sums["stock_forwards"]
     table["share_of_stock"] = (sums["fine_forwards"] + sums["coarse_forwards"]) / stock
     table["share_of_pixels"] = (sums["fine_forwards"] + pixels * sums["coarse_forwards"]) / stock
-    table["seconds"] = means["seconds"]
-    full = means["fine_seconds"].get(1.0, float("nan"))
-    table["times_faster"] = full / table["seconds"]
+    table["seconds"] = groups["seconds"].median()
+    full = cases[cases["budget"] == 1].set_index("case")["fine_seconds"]
+    table["times_faster"] = (cases["case"].map(full) / cases["seconds"]).groupby(cases["budget"]).median()
     return table.sort_index(ascending=False).reset_index()
 
 
@@ -97,15 +97,15 @@ def lines_of(curve: pd.DataFrame) -> list[str]:
 
 
 def warnings_of(
-    cases: pd.DataFrame, summary: Mapping[str, Any], classes: Mapping[Any, str], budgets: Sequence[float]
+    cases: pd.DataFrame, curve: pd.DataFrame, summary: Mapping[str, Any], classes: Mapping[Any, str]
 ) -> Iterator[str]:
     """Say what is to be known before the curve is believed.
 
     Args:
         cases: of `cases_table`.
+        curve: of `curve_table`.
         summary: of budget 0, the coarse network alone.
         classes: as in `cases_table`.
-        budgets: of the curve.
     """
     for key, name in classes.items():
         found = [entry["metrics"][key] for entry in summary["metric_per_case"]]
@@ -124,7 +124,9 @@ def warnings_of(
             "there is nothing to choose, and any budget above 0 refines them as a whole. `nnunet_ext plan "
             "--two-stage` plans smaller patches."
         )
-    chosen = {b: tuple(cases.loc[cases["budget"] == b].sort_values("case")["selected"]) for b in sorted(budgets)}
+    chosen = {
+        b: tuple(cases.loc[cases["budget"] == b].sort_values("case")["selected"]) for b in sorted(curve["budget"])
+    }
     for budget, numbers in chosen.items():
         if budget > 0 and not any(numbers):
             yield f"warning: budget {budget:g} gives the fine network no window of any image"
@@ -132,3 +134,11 @@ def warnings_of(
         if a == b and any(a):
             most = int(one["windows"].max())
             yield f"warning: budgets {low:g} and {high:g} choose the same windows; an image has at most {most}"
+    dice = curve.set_index("budget")["dice"]
+    best = dice.idxmax()
+    if best < dice.index.max():
+        what = "the coarse network alone" if best == 0 else f"budget {best:g}"
+        yield (
+            f"warning: {what} has a higher Dice ({dice[best]:.4f}) than the largest budget "
+            f"({dice[dice.index.max()]:.4f}): the fine network makes windows worse. Is it trained to the end?"
+        )

@@ -149,7 +149,9 @@ def _folds(request: Request, dataset: Dataset) -> tuple[str, ...]:
     wrong = [f for f in folds if f not in [*known, "all"]]
     if wrong:
         where = (
-            f"nnU-Net makes {NNUNETS_FOLDS} folds" if splits is None else f"{dataset.folder / SPLITS} has {len(splits)}"
+            f"nnU-Net makes {NNUNETS_FOLDS} folds"
+            if splits is None
+            else f"{dataset.folder / SPLITS} has {len(splits)} folds"
         )
         raise TwoStageError(f"-f {' '.join(wrong)}: {where}. Type: -f {' '.join(known)}   (or: -f all)")
     if len(set(folds)) < len(folds):
