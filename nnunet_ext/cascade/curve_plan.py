@@ -128,9 +128,14 @@ def plan_curve(request: Request) -> CurvePlan:
             f"--fine {fine.folder} was trained on {plans.get('dataset_name')}, not on {dataset.name} (-d). "
             "Leave -d away, or name another model."
         )
+    if name not in plans["configurations"]:
+        raise TwoStageError(
+            f"{fine.folder}: its plans have no configuration {name}. nnU-Net names such a folder "
+            "TRAINER__PLANS__CONFIGURATION; give it that name again."
+        )
     configuration: Mapping[str, Any] = PlansManager(plans).get_configuration(name).configuration
     changes = {} if request.criterion is None else {"criterion": request.criterion}
-    wanted = Wanted(request.coarse, None, changes)
+    wanted = Wanted(request.coarse and request.coarse.absolute(), None, changes)
     planned = wanted.settings(dict(configuration), name)
     settings = replace(planned, max_confidence=None, coarse_mirroring=planned.coarse_mirroring and request.mirroring)
     folds = tuple(_fold(request, wanted, settings, fine, fold, cases[fold]) for fold in request.folds)

@@ -263,9 +263,10 @@ def training_state(
         if any((folder / f"checkpoint_{kind}.pth").is_file() for kind in ("latest", "best")):
             return "began; goes on from its checkpoint", ("--c",)
         return "to train", ()
-    if not summary.is_file() or summary.stat().st_mtime < final.stat().st_mtime:
+    validated = _validated(summary)
+    if validated is None or summary.stat().st_mtime < final.stat().st_mtime:
         return "trained; validation missing", ("--val",)
-    if npz and len(list(summary.parent.glob("*.npz"))) < _validated(summary):
+    if npz and len(list(summary.parent.glob("*.npz"))) < validated:
         return "validated; its probabilities (--npz) missing", ("--val",)
     missing = not_handed_over()
     if missing:
@@ -273,9 +274,12 @@ def training_state(
     return "done", None
 
 
-def _validated(summary: Path) -> int:
-    """Return the number of cases in a summary.json, at least 1."""
-    return max(1, len(json.loads(summary.read_text(encoding="utf-8"))["metric_per_case"]))
+def _validated(summary: Path) -> int | None:
+    """Return the number of cases in a summary.json; None if there is none, or half of one."""
+    try:
+        return len(json.loads(summary.read_text(encoding="utf-8"))["metric_per_case"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _not_handed_over(stages: Stages, configuration: str, fold: str) -> int:
