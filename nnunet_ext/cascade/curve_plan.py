@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,7 +196,7 @@ def _check_truth(dataset: Dataset, ending: str, cases: Sequence[str]) -> None:
 
 
 def _check_once(cases: Sequence[str]) -> None:
-    doubled = sorted({c for c in cases if cases.count(c) > 1})
+    doubled = sorted(c for c, count in Counter(cases).items() if count > 1)
     if doubled:
         raise TwoStageError(
             f"{_some(doubled)}: validation cases of several of these folds, and a curve has each case once. "

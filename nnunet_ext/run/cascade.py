@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nnunet_ext.cascade.dataset import folder_of
 from nnunet_ext.environment import DISCOVERY, plugin_folder
-from nnunet_ext.run.cascade_steps import Request, Stages, Step, check_trainers, find_stages, steps_of
+from nnunet_ext.run.cascade_stages import Request, Stages, check_trainers, find_stages
+from nnunet_ext.run.cascade_steps import Step, steps_of
 from nnunet_ext.run.commands import CommandError, as_typed, find_command, run_command
 from nnunet_ext.run.progress import Say, Steps, clock
 from nnunet_ext.run.workplace import chosen_device

@@ -8,7 +8,8 @@ import pytest
 from nnunet_ext.cascade.settings import SelectiveRefinement, TwoStageError
 from nnunet_ext.run import cascade
 from nnunet_ext.run.cascade import log_file, next_commands, table_of, train_both, typed
-from nnunet_ext.run.cascade_steps import Request, check_trainers, find_stages, steps_of, training_state
+from nnunet_ext.run.cascade_stages import Request, check_trainers, find_stages
+from nnunet_ext.run.cascade_steps import steps_of, training_state
 from nnunet_ext.run.commands import CommandError
 
 DATASET, PLANS, TRAINER = "Dataset900_Tiny", "nnUNetTwoStagePlans", "nnUNetTrainerTwoStage"
