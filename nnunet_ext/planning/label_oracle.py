@@ -113,15 +113,17 @@ def _pairs(labels: Tensor, outputs: Outputs, means: Tensor) -> Iterator[tuple[Te
     groups = [[v] for v in outputs.values] if outputs.regions else [list(outputs.values)]
     maps = means.split(1) if outputs.regions else [means]
     for values, group in zip(groups, maps, strict=True):
-        predicted = torch.empty(labels.shape, dtype=torch.int16)
+        predicted = torch.zeros(labels.shape, dtype=torch.int16)
         for rows, part in _upsampled(group, labels.shape):
-            best, index = part.max(0)
-            predicted[rows] = torch.where(best > 1 - part.sum(0), index + 1, 0).short()
+            best = 1 - part.sum(0)  # of the background
+            for number, one in enumerate(part, 1):
+                predicted[rows].masked_fill_(one > best, number)
+                best = torch.maximum(best, one)
         truth = torch.zeros_like(predicted)
         for number, value in enumerate(values, 1):
-            truth[_is_one_of(labels, value)] = number
+            truth.masked_fill_(_is_one_of(labels, value), number)
         if outputs.ignore is not None:
-            predicted[labels == outputs.ignore] = 0
+            predicted.masked_fill_(labels == outputs.ignore, 0)
         yield predicted, truth, len(values)
 
 

@@ -115,16 +115,18 @@ def plan_two_stage(request: Request, say: Say) -> Planned:
     source = find_source(request.dataset, request.source)
     full = source.configuration("3d_fullres" if source.is_volumes else "2d")
     candidates = _resolutions(source, full, request.factor)
+    path = source.preprocessed / f"{request.plans_name}.json"
+    earlier = writing.read_earlier(path)
     planner = find_planner(source, request.plans_name)
     fine = {} if source.is_volumes else configurations.fine_patch(planner, full, request.windows)
     patch = fine.get("patch_size", full["patch_size"])
-    _tell_windows(full, patch, source.is_volumes, say)
+    _tell_what_is_odd(source, full, patch, say)
     request = _chosen(source, full, patch, candidates, request, say)
     write = _volumes if source.is_volumes else _flat
     plans = {**copy.deepcopy(source.plans), "plans_name": request.plans_name}
     plans["configurations"].update(write(source, planner, request, fine))
-    path = source.preprocessed / f"{request.plans_name}.json"
-    plans = writing.as_json(writing.with_kept(plans, path))
+    plans["configurations"] = {**earlier, **plans["configurations"]}
+    plans = writing.as_json(plans)
     writing.refuse_to_orphan(plans, source.dataset)
     writing.write_plans(plans, path)
     return Planned(path, source, request, plans)
@@ -152,11 +154,13 @@ def _chosen(
     return replace(request, factor=option.resolution.factor, budget=option.budget)
 
 
-def _tell_windows(full: dict[str, Any], patch: Sequence[int], volumes: bool, say: Say) -> None:
+def _tell_what_is_odd(source: Source, full: dict[str, Any], patch: Sequence[int], say: Say) -> None:
     count = window_count(full["median_image_size_in_voxels"], patch)
     shape = " x ".join(str(round(s)) for s in full["median_image_size_in_voxels"])
     say(f"windows of {' x '.join(map(str, patch))}: {count} on the median image of {shape}")
-    if volumes and count == 1:
+    if not source.is_volumes and not lowres.has_block_means(source.plans, full):
+        say("WARNING: slices are too near each other for nnU-Net's means of blocks: low resolution is interpolated.")
+    if source.is_volumes and count == 1:
         say("WARNING: 3d_fullres covers the median volume with one window: there is nothing to select from.")
 
 
