@@ -1,0 +1,74 @@
+"""Two stages from the plan to the curve, by the commands that a user types."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PLANS = "nnUNetTwoStagePlans"
+TRAINER = "nnUNetTrainerTwoStage_1epochs_2iters"
+FLAGS = ("-d", 901, "-p", PLANS, "-tr", TRAINER)
+
+
+@pytest.fixture(scope="module")
+def trained(host, tmp_path_factory):
+    """A host with a copy of the dataset, on which fold 0 of both stages is trained."""
+    base = tmp_path_factory.mktemp("two_stages")
+    shutil.copytree(host.preprocessed, base / "preprocessed")
+    own = replace(host, preprocessed=base / "preprocessed").with_results(base / "results")
+    said = own.run("nnunet_ext", "plan", "--two-stage", "-d", 901, "--windows", 2, nnUNet_n_proc_DA="1").stdout
+    assert "<- chosen" in said
+    assert f"nnUNetv2_preprocess -d 901 -plans_name {PLANS} -c 2d_lowres" in said
+    own.run("nnUNetv2_preprocess", "-d", 901, "-plans_name", PLANS, "-c", "2d_lowres", "-np", 1)
+    for configuration in ("2d_lowres", "2d_selective"):
+        own.train(TRAINER, 0, "-p", PLANS, "--npz", configuration=configuration)
+    return own
+
+
+def rows_of(file):
+    with open(file, newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def test_the_second_stage_is_validated_selectively(trained):
+    validation = trained.model(TRAINER, "2d_selective", PLANS) / "fold_0" / "validation"
+    rows = rows_of(validation / "two_stage.csv")
+    assert len(rows) == 4
+    assert {row["windows"] for row in rows} == {"9"}
+    assert all(0 < int(row["selected"]) < 9 for row in rows)
+    assert len(json.loads((validation / "summary.json").read_text())["metric_per_case"]) == 4
+
+
+def test_prediction_with_both_networks_and_with_all_windows(trained, tmp_path):
+    images = trained.raw / trained.dataset / "imagesTs"
+    common = ("-i", images, "-f", 0, "-device", "cpu", "--disable_progress_bar", "--save_probabilities")
+    predict = ("nnunet_ext", "predict", "--two-stage", *FLAGS, "-c", "2d_selective", *common)
+    trained.run(*predict, "-o", tmp_path / "few")
+    trained.run(*predict, "--budget", 1, "-o", tmp_path / "all")
+    trained.run("nnUNetv2_predict", *FLAGS, "-c", "2d_selective", *common, "-o", tmp_path / "stock")
+    names = sorted(f.name for f in (tmp_path / "stock").glob("*.png"))
+    assert len(names) == 2
+    for name in names:
+        few, every, stock = (np.array(Image.open(tmp_path / d / name)) for d in ("few", "all", "stock"))
+        assert few.shape == stock.shape
+        assert (every == stock).all()
+        found = np.load(tmp_path / "few" / name.replace(".png", ".npz"))["probabilities"]
+        np.testing.assert_allclose(found.sum(0), 1, atol=1e-3)
+    assert [r["selected"] for r in rows_of(tmp_path / "all" / "two_stage.csv")] == ["9", "9"]
+
+
+def test_the_curve_and_what_is_left_to_train(trained, tmp_path):
+    out = tmp_path / "curve"
+    trained.run(
+        "nnunet_ext", "cascade", "validate", *FLAGS, "-f", 0, "--budgets", 1, 0.25, "-device", "cpu", "-o", out
+    )
+    whole = json.loads((out / "budget_1" / "summary.json").read_text())["foreground_mean"]["Dice"]
+    assert [float(r["budget"]) for r in rows_of(out / "curve.csv")] == [0, 0.25, 1]
+    assert float(rows_of(out / "curve.csv")[-1]["dice_mean"]) == pytest.approx(whole)
+    assert (out / "curve.png").stat().st_size > 10_000
+    said = trained.run("nnunet_ext", "cascade", "train", *FLAGS, "--npz", "--dry-run").stdout
+    assert "2d_lowres" in said
