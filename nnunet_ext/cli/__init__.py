@@ -6,14 +6,9 @@ A module a group of commands; what a command's own arguments are stands beside i
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
-import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from nnunet_ext import __version__
 from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
@@ -32,6 +27,7 @@ from nnunet_ext.cli.models import (
 from nnunet_ext.cli.parser import Parser
 from nnunet_ext.cli.planning import add_plan, plan
 from nnunet_ext.cli.runs import add_demo, demo
+from nnunet_ext.cli.termination import ends_when_told
 
 __all__ = ["USER_ERRORS", "CommandLineError", "main"]
 
@@ -42,52 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; 0 if it worked, 1 if not, 2 for a wrong call, 130 if interrupted."""
     args = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
-    with _ends_when_told():
+    with ends_when_told():
         return _run(args)
-
-
-@contextlib.contextmanager
-def _ends_when_told() -> Iterator[None]:
-    """Leave by an exception when the process is terminated, so that a command that was started ends with it.
-
-    nnU-Net's worker processes are copies of this one, made by fork. They leave at once, without an exception.
-    """
-    _workers_leave_at_once()
-    try:
-        before = signal.signal(signal.SIGTERM, _end)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _end(*_: Any) -> None:
-    sys.exit(143)
-
-
-@functools.cache
-def _workers_leave_at_once() -> None:
-    """Let SIGTERM wait while a worker is forked: Python forgets one that arrives as the worker begins.
-
-    The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun.
-    """
-    if not hasattr(os, "register_at_fork"):
-        return
-    held = {signal.SIGTERM}
-
-    def begin() -> None:
-        if signal.getsignal(signal.SIGTERM) is _end:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
-
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, held),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, held),
-        after_in_child=begin,
-    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
 from nnunet_ext.cascade.settings import KEY, PREVIOUS_TRAINER, SelectiveRefinement
-from nnunet_ext.planning.planner import plan_configuration, window_count
+from nnunet_ext.planning.planner import plan_configuration
 
-FEWEST_WINDOWS = 9  # on the median image; of fewer there is little to choose from
 SMALLEST_PATCH = 32  # pixels
 
 
 def fine_patch(planner: ExperimentPlanner, full: dict[str, Any], windows: int) -> dict[str, Any]:
-    """Return `2d_fine`: the stock patch if it gives 9 windows or more on the median image, else a smaller one.
+    """Return `2d_fine`: the median image's part for so many windows, or the stock patch where that is no larger.
 
     Args:
         full: the configuration `2d`.
         windows: patches side by side along each axis; nnU-Net's planner rounds a patch up to what its network needs.
     """
     shape = full["median_image_size_in_voxels"]
-    if window_count(shape, full["patch_size"]) >= FEWEST_WINDOWS:
-        return {"inherits_from": "2d"}
     smaller = [max(SMALLEST_PATCH, -(-round(s) // windows)) for s in shape]
+    if math.prod(full["patch_size"]) <= math.prod(smaller):
+        return {"inherits_from": "2d"}
     planned = plan_configuration(planner, full["spacing"], smaller, full["data_identifier"], shape)
     return {"inherits_from": "2d", **{key: planned[key] for key in ("patch_size", "batch_size", "architecture")}}
 

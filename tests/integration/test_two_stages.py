@@ -63,9 +63,7 @@ def test_prediction_with_both_networks_and_with_all_windows(trained, tmp_path):
 
 def test_the_curve_and_what_is_left_to_train(trained, tmp_path):
     out = tmp_path / "curve"
-    trained.run(
-        "nnunet_ext", "cascade", "validate", *FLAGS, "-f", 0, "--budgets", 1, 0.25, "-device", "cpu", "-o", out
-    )
+    trained.run("nnunet_ext", "cascade", "validate", *FLAGS, "-f", 0, "--budgets", 1, 0.25, "-device", "cpu", "-o", out)
     whole = json.loads((out / "budget_1" / "summary.json").read_text())["foreground_mean"]["Dice"]
     assert [float(r["budget"]) for r in rows_of(out / "curve.csv")] == [0, 0.25, 1]
     assert float(rows_of(out / "curve.csv")[-1]["dice_mean"]) == pytest.approx(whole)

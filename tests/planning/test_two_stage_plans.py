@@ -100,7 +100,7 @@ def test_a_coarse_trainer_is_named_in_both_second_stages(flat, capsys):
 
 def test_many_stock_windows_keep_the_stock_patch(flat):
     plans = json.loads((flat / "nnUNetPlans.json").read_text())
-    plans["configurations"]["2d"]["patch_size"] = [128, 128]  # 3 x 4 windows
+    plans["configurations"]["2d"]["patch_size"] = [64, 64]  # less than a quarter of 256 x 320
     (flat / "nnUNetPlans.json").write_text(json.dumps(plans))
     plan("-d", 501, "--factor", 8, "--budget", 0.25)
     assert written(flat)["configurations"]["2d_fine"] == {"inherits_from": "2d"}
