@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from nnunet_ext.cli.errors import CommandLineError
 from nnunet_ext.cli.parser import Parser, say
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ def plan(args: argparse.Namespace) -> int:
     """Write plans for two stages, and say what to type next."""
     from nnunet_ext.planning.two_stage import Request, plan_two_stage
 
-    if args.factor is None or args.budget is None:
-        raise CommandLineError("give both, e.g. --factor 8 --budget 0.25")
     request = Request(
         args.d, args.p, args.plans_name, args.factor, args.budget, args.windows, args.tau, args.coarse_trainer
     )

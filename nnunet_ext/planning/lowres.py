@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
 from nnunet_ext.cascade.settings import TwoStageError
@@ -45,12 +46,18 @@ def check_factor(factor: int | None, full: dict[str, Any], dataset: str) -> None
     if (factor is None and allowed) or factor in allowed:
         return
     shape = " x ".join(str(round(s)) for s in full["median_image_size_in_voxels"])
-    wanted = "no factor" if factor is None else f"--factor {factor}"
+    wanted = f"-d {dataset}" if factor is None else f"--factor {factor}"
     can = f"allowed here: {', '.join(map(str, allowed))}" if allowed else "none is allowed: train one network, as usual"
     raise TwoStageError(
         f"{wanted}: the median image of {dataset} has {shape} pixels, of which the coarse network needs at least "
         f"{SMALLEST_SIDE} along each axis; factors are {', '.join(map(str, FACTORS))}, {can}."
     )
+
+
+def has_block_means(plans: dict[str, Any], full: dict[str, Any]) -> bool:
+    """Return whether nnU-Net resamples slice by slice, where alone it knows means of blocks; it does for 2D images."""
+    between: float = plans["original_median_spacing_after_transp"][0]
+    return between > ANISO_THRESHOLD * max(full["spacing"])
 
 
 def _torch_resampling(is_seg: bool, mode: str) -> dict[str, Any]:

@@ -10,20 +10,23 @@ network is nnU-Net's ordinary one, with a smaller patch where the stock one cove
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
 from nnunet_ext.cascade.settings import TwoStageError
 from nnunet_ext.planning import configurations, lowres, writing
+from nnunet_ext.planning.choice import BUDGETS, Resolution
+from nnunet_ext.planning.choosing import choose
 from nnunet_ext.planning.planner import find_planner, window_count
 from nnunet_ext.planning.source import Source, find_source
 
 PLANS_NAME = "nnUNetTwoStagePlans"
 Say = Callable[[str], None]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,27 @@ class Planned:
         source: the plans that it was made from.
         request: with the factor (None for nnU-Net's own 3d_lowres) and budget that were taken.
         plans: what the file holds.
-        coarse: name of the coarse configuration.
-        fine: name of the configuration that refines selectively.
-        full: name of nnU-Net's configuration whose preprocessed data the fine one shares.
     """
 
     path: Path
     source: Source
     request: Request
     plans: dict[str, Any]
-    coarse: str
-    fine: str
-    full: str
+
+    @property
+    def full(self) -> str:
+        """Name of nnU-Net's configuration whose preprocessed data the fine one shares."""
+        return "3d_fullres" if self.source.is_volumes else "2d"
+
+    @property
+    def coarse(self) -> str:
+        """Name of the coarse configuration."""
+        return "3d_lowres" if self.source.is_volumes else "2d_lowres"
+
+    @property
+    def fine(self) -> str:
+        """Name of the configuration that refines selectively."""
+        return "3d_selective" if self.source.is_volumes else "2d_selective"
 
 
 def plan_two_stage(request: Request, say: Say) -> Planned:
@@ -101,52 +113,81 @@ def plan_two_stage(request: Request, say: Say) -> Planned:
         TwoStageError: if something is missing or not allowed, or trained models of this name would be orphaned.
     """
     source = find_source(request.dataset, request.source)
-    full = "3d_fullres" if source.is_volumes else "2d"
-    has_own = request.factor is None and "3d_lowres" in source.plans["configurations"]
-    if not has_own:
-        lowres.check_factor(request.factor, source.configuration(full), source.dataset)
-    planner = find_planner(source, request.plans_name)
-    plans = {**copy.deepcopy(source.plans), "plans_name": request.plans_name}
-    added = _volumes(plans, source, planner, request) if source.is_volumes else _flat(source, planner, request)
-    plans["configurations"].update(added)
+    full = source.configuration("3d_fullres" if source.is_volumes else "2d")
+    candidates = _resolutions(source, full, request.factor)
     path = source.preprocessed / f"{request.plans_name}.json"
-    plans = writing.as_json(writing.with_kept(plans, path))
+    earlier = writing.read_earlier(path)
+    planner = find_planner(source, request.plans_name)
+    fine = {} if source.is_volumes else configurations.fine_patch(planner, full, request.windows)
+    patch = fine.get("patch_size", full["patch_size"])
+    _tell_what_is_odd(source, full, patch, say)
+    request = _chosen(source, full, patch, candidates, request, say)
+    write = _volumes if source.is_volumes else _flat
+    plans = {**copy.deepcopy(source.plans), "plans_name": request.plans_name}
+    plans["configurations"].update(write(source, planner, request, fine))
+    plans["configurations"] = {**earlier, **plans["configurations"]}
+    plans = writing.as_json(plans)
     writing.refuse_to_orphan(plans, source.dataset)
     writing.write_plans(plans, path)
-    prefix = full[:2]
-    return Planned(path, source, replace(request), plans, f"{prefix}_lowres", f"{prefix}_selective", full)
+    return Planned(path, source, request, plans)
 
 
-def _flat(source: Source, planner: ExperimentPlanner, request: Request) -> dict[str, Any]:
-    full = source.configuration("2d")
+def _resolutions(source: Source, full: dict[str, Any], factor: int | None) -> list[Resolution]:
+    """Return the low resolutions that may be chosen; one if the factor is given, or volumes have their own."""
+    if factor is None and source.is_volumes and "3d_lowres" in source.plans["configurations"]:
+        own = source.configuration("3d_lowres")["spacing"]
+        return [Resolution(None, tuple(s / f for s, f in zip(own, full["spacing"], strict=True)))]
+    lowres.check_factor(factor, full, source.dataset)
+    factors = lowres.allowed_factors(full) if factor is None else [factor]
+    return [Resolution(f, tuple(lowres.factor_per_axis(f, full["spacing"]))) for f in factors]
+
+
+def _chosen(
+    source: Source, full: dict[str, Any], patch: Sequence[int], candidates: Sequence[Resolution], request: Request,
+    say: Say,
+) -> Request:  # fmt: skip
+    """Return the request with factor and budget, chosen from the labels unless both are settled."""
+    if len(candidates) == 1 and request.budget is not None:
+        return replace(request, factor=candidates[0].factor)
+    budgets = BUDGETS if request.budget is None else (request.budget,)
+    option = choose(source, full["spacing"], patch, candidates, budgets, request.tau, say)
+    return replace(request, factor=option.resolution.factor, budget=option.budget)
+
+
+def _tell_what_is_odd(source: Source, full: dict[str, Any], patch: Sequence[int], say: Say) -> None:
+    count = window_count(full["median_image_size_in_voxels"], patch)
+    shape = " x ".join(str(round(s)) for s in full["median_image_size_in_voxels"])
+    say(f"windows of {' x '.join(map(str, patch))}: {count} on the median image of {shape}")
+    if not source.is_volumes and not lowres.has_block_means(source.plans, full):
+        say("WARNING: slices are too near each other for nnU-Net's means of blocks: low resolution is interpolated.")
+    if source.is_volumes and count == 1:
+        say("WARNING: 3d_fullres covers the median volume with one window: there is nothing to select from.")
+
+
+def _flat(source: Source, planner: ExperimentPlanner, request: Request, fine: dict[str, Any]) -> dict[str, Any]:
     trainer = request.coarse_trainer
-    assert request.factor is not None
-    assert request.budget is not None
     return {
-        "2d_lowres": lowres.flat_lowres(planner, full, request.factor, request.plans_name),
-        "2d_fine": configurations.fine_patch(planner, full, request.windows),
-        "2d_selective": configurations.selective("2d_fine", "2d_lowres", request.budget, trainer),
+        "2d_lowres": lowres.flat_lowres(
+            planner, source.configuration("2d"), _settled(request.factor), request.plans_name
+        ),
+        "2d_fine": fine,
+        "2d_selective": configurations.selective("2d_fine", "2d_lowres", _settled(request.budget), trainer),
         "2d_cascade_fullres": configurations.cascade("2d", "2d_lowres", trainer),
     }
 
 
-def _volumes(plans: dict[str, Any], source: Source, planner: ExperimentPlanner, request: Request) -> dict[str, Any]:
-    own = plans["configurations"]
-    trainer = request.coarse_trainer
-    assert request.budget is not None
-    added = {"3d_selective": configurations.selective("3d_fullres", "3d_lowres", request.budget, trainer)}
+def _volumes(source: Source, planner: ExperimentPlanner, request: Request, _: dict[str, Any]) -> dict[str, Any]:
+    trainer, full = request.coarse_trainer, source.configuration("3d_fullres")
+    own = source.plans["configurations"].get("3d_cascade_fullres", {})
+    added = {
+        "3d_selective": configurations.selective("3d_fullres", "3d_lowres", _settled(request.budget), trainer),
+        "3d_cascade_fullres": {**own, **configurations.cascade("3d_fullres", "3d_lowres", trainer)},
+    }
     if request.factor is not None:
-        full = source.configuration("3d_fullres")
         added["3d_lowres"] = lowres.volume_lowres(planner, full, request.factor, request.plans_name)
-    added["3d_cascade_fullres"] = {
-        **configurations.cascade("3d_fullres", "3d_lowres", trainer), **own.get("3d_cascade_fullres", {})
-    }  # fmt: skip
     return added
 
 
-def windows_on_median(planned: Planned) -> int:
-    """Return the number of the fine network's windows on the median image."""
-    fine = planned.source.configuration(planned.full) | {
-        k: v for k, v in planned.plans["configurations"].get("2d_fine", {}).items() if planned.full == "2d"
-    }
-    return window_count(fine["median_image_size_in_voxels"], fine["patch_size"])
+def _settled(value: Number | None) -> Number:
+    assert value is not None, "chosen before"
+    return value

@@ -14,14 +14,14 @@ from nnunet_ext.cascade.settings import TwoStageError
 from nnunet_ext.planning.source import read_plans, resolved
 
 
-def with_kept(plans: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return plans with the configurations of an earlier file that they lack themselves.
+def read_earlier(path: Path) -> dict[str, Any]:
+    """Return the configurations of a plans file that may be there already; none if it is not.
 
     Raises:
-        TwoStageError: if the earlier file holds no plans.
+        TwoStageError: if it holds no plans.
     """
-    earlier = read_plans(path)["configurations"] if path.is_file() else {}
-    return {**plans, "configurations": {**earlier, **plans["configurations"]}}
+    earlier: dict[str, Any] = read_plans(path)["configurations"] if path.is_file() else {}
+    return earlier
 
 
 def as_json(plans: dict[str, Any]) -> dict[str, Any]:
