@@ -16,6 +16,7 @@ from typing import Any
 
 from nnunet_ext import __version__
 from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
+from nnunet_ext.cli.cascade import add_cascade
 from nnunet_ext.cli.datasets import add_convert, convert
 from nnunet_ext.cli.errors import USER_ERRORS, CommandLineError, expected_errors
 from nnunet_ext.cli.inspection import add_inspect
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add_info(command(info, "info", "all trainers and parts, or parameters and MACs of one trainer"))
     add_convert(command(convert, "convert", "pairs of 2D images and masks into nnU-Net raw format"))
     add_plan(command(plan, "plan", "plans of nnU-Net with a coarse network that says where the fine one looks"))
+    add_cascade(command(None, "cascade", "train and validate two stages: a coarse network, and a fine one"))
     about = (
         "nnUNetv2_predict with quality scores (lifted networks), offset vectors (OVeNet), several scales, two stages"
     )
