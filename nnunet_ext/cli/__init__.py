@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -49,18 +50,11 @@ def main(argv: list[str] | None = None) -> int:
 def _ends_when_told() -> Iterator[None]:
     """Leave by an exception when the process is terminated, so that a command that was started ends with it.
 
-    nnU-Net's worker processes are copies of this one, made by fork. They leave at once: an exception that is raised
-    while one begins may be lost, and the worker, and who waits for it, would then stay for ever.
+    nnU-Net's worker processes are copies of this one, made by fork. They leave at once, without an exception.
     """
-    owner = os.getpid()
-
-    def end(*_: Any) -> None:
-        if os.getpid() != owner:
-            os._exit(143)
-        sys.exit(143)
-
+    _workers_leave_at_once()
     try:
-        before = signal.signal(signal.SIGTERM, end)
+        before = signal.signal(signal.SIGTERM, _end)
     except ValueError:  # not in the main thread
         yield
         return
@@ -68,6 +62,32 @@ def _ends_when_told() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end(*_: Any) -> None:
+    sys.exit(143)
+
+
+@functools.cache
+def _workers_leave_at_once() -> None:
+    """Let SIGTERM wait while a worker is forked: Python forgets one that arrives as the worker begins.
+
+    The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    held = {signal.SIGTERM}
+
+    def begin() -> None:
+        if signal.getsignal(signal.SIGTERM) is _end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, held),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, held),
+        after_in_child=begin,
+    )
 
 
 def _run(args: argparse.Namespace) -> int:

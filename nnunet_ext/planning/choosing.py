@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
@@ -12,7 +13,7 @@ from torch import Tensor
 from nnunet_ext.cascade.settings import TwoStageError
 from nnunet_ext.planning.choice import Option, Resolution, cheapest, table
 from nnunet_ext.planning.label_oracle import Outputs, oracle_dice
-from nnunet_ext.planning.labels import Labels, label_files, outputs_of, read_labels
+from nnunet_ext.planning.labels import Labels, outputs_of, read_labels
 from nnunet_ext.planning.planner import window_starts
 from nnunet_ext.planning.source import Source
 
@@ -24,12 +25,13 @@ MEANING = (
 
 
 def choose(
-    source: Source, spacing: Sequence[float], patch: Sequence[int], resolutions: Sequence[Resolution],
-    budgets: Sequence[float], tau: float, say: Callable[[str], None],
+    source: Source, files: Sequence[Path], spacing: Sequence[float], patch: Sequence[int],
+    resolutions: Sequence[Resolution], budgets: Sequence[float], tau: float, say: Callable[[str], None],
 ) -> Option:  # fmt: skip
     """Return the cheapest resolution and budget whose mean oracle Dice over the training labels reaches `tau`.
 
     Args:
+        files: the labels to read.
         spacing: of the fine configuration.
         patch: its windows; they are laid as nnU-Net does, with a step of half of one.
         resolutions: the candidates.
@@ -40,7 +42,7 @@ def choose(
     Raises:
         TwoStageError: if a label cannot be read, or none has foreground.
     """
-    dice = _mean_dice(source, spacing, patch, resolutions, budgets, say)
+    dice = _mean_dice(source, files, spacing, patch, resolutions, budgets, say)
     options = [
         Option(resolution, budget, float(d))
         for resolution, row in zip(resolutions, dice, strict=True)
@@ -58,12 +60,9 @@ def choose(
 
 
 def _mean_dice(
-    source: Source, spacing: Sequence[float], patch: Sequence[int], resolutions: Sequence[Resolution],
-    budgets: Sequence[float], say: Callable[[str], None],
+    source: Source, files: Sequence[Path], spacing: Sequence[float], patch: Sequence[int],
+    resolutions: Sequence[Resolution], budgets: Sequence[float], say: Callable[[str], None],
 ) -> Tensor:  # fmt: skip
-    files, there = label_files(source)
-    if len(files) < there:
-        say(f"reading {len(files)} of {there} training labels, evenly by name")
     outputs = outputs_of(source)
     found, last = [], time.monotonic()
     for done, path in enumerate(files):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from torch import Tensor
 
 from nnunet_ext.cascade.settings import TwoStageError
@@ -35,10 +35,9 @@ class Labels:
     spacing: tuple[float, ...]
 
 
-def label_files(source: Source) -> tuple[list[Path], int]:
+def label_files(planner: ExperimentPlanner) -> tuple[list[Path], int]:
     """Return the files of at most 200 training labels, evenly by sorted name, and how many there are."""
-    content = json.loads((source.raw / "dataset.json").read_text(encoding="utf-8"))
-    cases = get_filenames_of_train_images_and_targets(str(source.raw), content)
+    cases = planner.dataset
     files = [Path(cases[name]["label"]) for name in sorted(cases)]
     return [files[i] for i in evenly(len(files), MOST)], len(files)
 

@@ -21,6 +21,7 @@ from nnunet_ext.cascade.settings import TwoStageError
 from nnunet_ext.planning import configurations, lowres, writing
 from nnunet_ext.planning.choice import BUDGETS, Resolution
 from nnunet_ext.planning.choosing import choose
+from nnunet_ext.planning.labels import label_files
 from nnunet_ext.planning.planner import find_planner, window_count
 from nnunet_ext.planning.source import Source, find_source
 
@@ -121,7 +122,7 @@ def plan_two_stage(request: Request, say: Say) -> Planned:
     fine = {} if source.is_volumes else configurations.fine_patch(planner, full, request.windows)
     patch = fine.get("patch_size", full["patch_size"])
     _tell_what_is_odd(source, full, patch, say)
-    request = _chosen(source, full, patch, candidates, request, say)
+    request = _chosen(source, planner, patch, candidates, request, say)
     write = _volumes if source.is_volumes else _flat
     plans = {**copy.deepcopy(source.plans), "plans_name": request.plans_name}
     plans["configurations"].update(write(source, planner, request, fine))
@@ -143,14 +144,18 @@ def _resolutions(source: Source, full: dict[str, Any], factor: int | None) -> li
 
 
 def _chosen(
-    source: Source, full: dict[str, Any], patch: Sequence[int], candidates: Sequence[Resolution], request: Request,
-    say: Say,
+    source: Source, planner: ExperimentPlanner, patch: Sequence[int], candidates: Sequence[Resolution],
+    request: Request, say: Say,
 ) -> Request:  # fmt: skip
     """Return the request with factor and budget, chosen from the labels unless both are settled."""
     if len(candidates) == 1 and request.budget is not None:
         return replace(request, factor=candidates[0].factor)
     budgets = BUDGETS if request.budget is None else (request.budget,)
-    option = choose(source, full["spacing"], patch, candidates, budgets, request.tau, say)
+    files, there = label_files(planner)
+    if len(files) < there:
+        say(f"reading {len(files)} of {there} training labels, evenly by name")
+    spacing = source.configuration("3d_fullres" if source.is_volumes else "2d")["spacing"]
+    option = choose(source, files, spacing, patch, candidates, budgets, request.tau, say)
     return replace(request, factor=option.resolution.factor, budget=option.budget)
 
 

@@ -385,6 +385,25 @@ def test_doctor_tells_which_pretrained_weights_are_there(monkeypatch, tmp_path, 
     assert said in f"{check.found} {check.remedy}"
 
 
+def test_workers_that_are_ended_while_they_begin_end(monkeypatch):
+    """Pools that end at once, as nnU-Net lists images: a signal that a worker forgets would leave it there."""
+
+    def command(args):
+        for _ in range(10):
+            worker = os.fork()
+            if worker == 0:
+                time.sleep(60)
+                os._exit(0)
+            os.kill(worker, signal.SIGTERM)
+            begun = time.monotonic()
+            assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -signal.SIGTERM
+            assert time.monotonic() - begun < 30
+        return 0
+
+    monkeypatch.setattr(cli, "path", command)
+    assert cli.main(["path"]) == 0
+
+
 def test_termination_ends_the_command_and_workers_that_swallow_exceptions(monkeypatch):
     """A worker of nnU-Net's pools that is terminated while it begins loses exceptions, as this one does."""
 
@@ -405,7 +424,7 @@ def test_termination_ends_the_command_and_workers_that_swallow_exceptions(monkey
             time.sleep(0.01)
         if done == (0, 0):
             os.kill(worker, signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(done[1]) == 143
+        assert os.waitstatus_to_exitcode(done[1]) == -signal.SIGTERM
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 

@@ -1,11 +1,20 @@
 """A planned dataset of PNG images."""
 
 import shutil
+from multiprocessing.pool import ThreadPool
 
 import pytest
 from planning_support import plan_stock, write_flat
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads_list_the_images():
+    """nnU-Net forks twelve processes for it, whenever a planner is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nnunetv2.utilities.utils.Pool", lambda processes: ThreadPool(1))
+        yield
 
 
 @pytest.fixture(scope="session")

