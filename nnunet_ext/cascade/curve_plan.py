@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,9 +129,14 @@ def plan_curve(request: Request) -> CurvePlan:
             f"--fine {fine.folder} was trained on {plans.get('dataset_name')}, not on {dataset.name} (-d). "
             "Leave -d away, or name another model."
         )
+    if name not in plans["configurations"]:
+        raise TwoStageError(
+            f"{fine.folder}: its plans have no configuration {name}. nnU-Net names such a folder "
+            "TRAINER__PLANS__CONFIGURATION; give it that name again."
+        )
     configuration: Mapping[str, Any] = PlansManager(plans).get_configuration(name).configuration
     changes = {} if request.criterion is None else {"criterion": request.criterion}
-    wanted = Wanted(request.coarse, None, changes)
+    wanted = Wanted(request.coarse and request.coarse.absolute(), None, changes)
     planned = wanted.settings(dict(configuration), name)
     settings = replace(planned, max_confidence=None, coarse_mirroring=planned.coarse_mirroring and request.mirroring)
     folds = tuple(_fold(request, wanted, settings, fine, fold, cases[fold]) for fold in request.folds)
@@ -190,7 +196,7 @@ def _check_truth(dataset: Dataset, ending: str, cases: Sequence[str]) -> None:
 
 
 def _check_once(cases: Sequence[str]) -> None:
-    doubled = sorted({c for c in cases if cases.count(c) > 1})
+    doubled = sorted(c for c, count in Counter(cases).items() if count > 1)
     if doubled:
         raise TwoStageError(
             f"{_some(doubled)}: validation cases of several of these folds, and a curve has each case once. "

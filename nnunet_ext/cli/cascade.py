@@ -39,7 +39,7 @@ def train(args: argparse.Namespace) -> int:
     """Train what is not trained yet."""
     _find_trainers()
     from nnunet_ext.run.cascade import train_both
-    from nnunet_ext.run.cascade_steps import Request
+    from nnunet_ext.run.cascade_stages import Request
 
     folds = None if args.f is None else tuple(args.f)
     request = Request(args.d, args.c, args.p, args.tr, args.coarse_trainer, folds, args.npz, args.device)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nnunet_ext.cascade.dataset import folder_of
 from nnunet_ext.environment import DISCOVERY, plugin_folder
-from nnunet_ext.run.cascade_steps import Request, Stages, Step, check_trainers, find_stages, steps_of
+from nnunet_ext.run.cascade_stages import Request, Stages, check_trainers, find_stages
+from nnunet_ext.run.cascade_steps import Step, steps_of
 from nnunet_ext.run.commands import CommandError, as_typed, find_command, run_command
 from nnunet_ext.run.progress import Say, Steps, clock
+from nnunet_ext.run.workplace import chosen_device
 
 LOGS = "cascade_logs"  # beside the models of a dataset
 
@@ -27,7 +30,7 @@ def train_both(request: Request, dry_run: bool, say: Say) -> None:
         TwoStageError: before work, if something is missing or contradicts the plan.
         CommandError: if a command of nnU-Net fails.
     """
-    stages = find_stages(request)
+    stages = find_stages(replace(request, device=chosen_device(request.device)))
     check_trainers(stages)
     steps = steps_of(stages)
     for line in table_of(steps):

@@ -8,7 +8,8 @@ import pytest
 from nnunet_ext.cascade.settings import SelectiveRefinement, TwoStageError
 from nnunet_ext.run import cascade
 from nnunet_ext.run.cascade import log_file, next_commands, table_of, train_both, typed
-from nnunet_ext.run.cascade_steps import Request, check_trainers, find_stages, steps_of, training_state
+from nnunet_ext.run.cascade_stages import Request, check_trainers, find_stages
+from nnunet_ext.run.cascade_steps import steps_of, training_state
 from nnunet_ext.run.commands import CommandError
 
 DATASET, PLANS, TRAINER = "Dataset900_Tiny", "nnUNetTwoStagePlans", "nnUNetTrainerTwoStage"
@@ -111,8 +112,15 @@ def test_only_what_is_missing(place):
 def test_a_validation_of_an_earlier_training_is_none(tmp_path):
     for age, name in enumerate(("validation/summary.json", "checkpoint_final.pth")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text('{"metric_per_case": []}')
         os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    assert training_state(tmp_path, False) == ("trained; validation missing", ("--val",))
+
+
+def test_half_a_summary_is_none(tmp_path):
+    for name, text in (("checkpoint_final.pth", ""), ("validation/summary.json", '{"metric_per')):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     assert training_state(tmp_path, False) == ("trained; validation missing", ("--val",))
 
 
@@ -174,9 +182,10 @@ def ran(monkeypatch):
 
 def test_steps_are_run_and_what_comes_next_is_said(place, ran, monkeypatch):
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
-    said, request = [], Request(DATASET, folds=("2",))
+    said, request = [], Request(DATASET, folds=("2",), device="cpu")
     train_both(request, True, said.append)
     assert (len(said), ran) == (4, [])
+    assert "-device cpu" in said[-1]
     said.clear()
     train_both(request, False, said.append)
     assert [c[0] for c, _ in ran] == ["nnUNetv2_preprocess"] * 2 + ["nnUNetv2_train"] * 2
