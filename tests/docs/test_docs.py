@@ -73,9 +73,11 @@ def command_lines(page):
     In the text, a command without its required options (`nnunet_ext convert`) is a mention and is left out.
     """
     lines = [line for kind, block in code_blocks(page) if kind != "python" for line in block.splitlines()]
-    mentions = {
-        f"nnunet_ext {name}" for name in ("convert", "export", "inspect lifting", "inspect ife", "import-weights")
-    }
+    names = (
+        "convert", "export", "inspect lifting", "inspect ife", "import-weights", "plan --two-stage", "cascade train",
+        "cascade validate",
+    )  # fmt: skip
+    mentions = {f"nnunet_ext {name}" for name in names}
     lines += [c for c in re.findall(r"`(nnunet_ext [^`]+)`", prose(page)) if c not in mentions]
     lines += re.findall(r"\$\((nnunet_ext [^)]+)\)", text_of(page))
     return [words for words in (shlex.split(line, comments=True) for line in lines if "nnunet_ext " in line)
@@ -104,8 +106,8 @@ def test_files_named_in_the_text_exist(page):
     for name in re.findall(r"`((?:nnunet_ext|tests|docs)/[\w./]+)`", prose(page)):
         if not name.endswith("additive.py"):
             assert (ROOT / name).exists(), f"{name} does not exist"
-    rooms = r"`((?:architectures|encoders|decoders|heads|lifting|published|losses|trainers)/[\w./]+\.py)`"
-    for name in re.findall(rooms, prose(page)):
+    rooms = "architectures|encoders|decoders|heads|lifting|published|losses|trainers|cascade|planning"
+    for name in re.findall(rf"`((?:{rooms})/[\w./]+\.py)`", prose(page)):
         package = ROOT / "nnunet_ext"
         assert any((folder / name).is_file() for folder in (package, package / "architectures")), name
 
