@@ -171,9 +171,10 @@ def perfect(predictor: SelectivePredictor, image: Tensor, truth: Tensor) -> Tens
         covered = torch.zeros(padded, dtype=torch.bool)
         for i in chosen.tolist():
             covered[slicers[i][1:]] = True
-        coarse = regions.upsample(case.coarse, image.shape[1:])
+        empty = predictor.fine_sum(padded, False)
+        coarse = empty.merged(case.crop, case.coarse, 0.0)[(slice(None), *case.crop)]
     predictor.record.rows.pop()
-    labels = predictor.label_manager.convert_probabilities_to_segmentation(coarse)
+    labels = predictor.label_manager.convert_logits_to_segmentation(coarse.float())
     return torch.where(covered[case.crop], truth.to(labels), labels)
 
 

@@ -18,7 +18,7 @@ SLICE_SPACING = 999.0  # nnU-Net's own for an image of one slice
 
 
 class CoarseModel:
-    """Predicts an image's class probabilities at low resolution.
+    """Predicts an image at low resolution.
 
     Its image is made from the fine network's, with nnU-Net's own function for the coarse configuration: normalisation
     comes before resampling, so that of 2D images this is what nnU-Net's preprocessing gives, bit for bit. Of volumes
@@ -80,10 +80,9 @@ class CoarseModel:
         shape = compute_new_shape(image.shape[1:], here, there)
         return torch.as_tensor(configuration.resampling_fn_data(image.cpu().float().numpy(), shape, here, there))
 
-    def probabilities(self, image: Tensor) -> Tensor:
-        """`(C, *s)` low-resolution image -> `(K, *s)` float32 probabilities on the CPU, averaged over its folds."""
-        logits = self.predictor.predict_logits_from_preprocessed_data(image)
-        return self.predictor.label_manager.apply_inference_nonlin(logits).float().cpu()
+    def logits(self, image: Tensor) -> Tensor:
+        """`(C, *s)` low-resolution image -> `(K, *s)` float32 logits on the CPU, averaged over its folds."""
+        return self.predictor.predict_logits_from_preprocessed_data(image).float().cpu()
 
     def forwards(self, shape: Sequence[int]) -> int:
         """Return how many images the coarse network is given for a low-resolution image of this shape."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from nnunet_ext.cascade import regions
 from nnunet_ext.cascade.coarse import SLICE_SPACING, CoarseModel, passes
 from nnunet_ext.cascade.record import Record, Row
-from nnunet_ext.cascade.refinement import FineSum, Grid, refine
+from nnunet_ext.cascade.refinement import CoarseMap, FineSum, Grid, refine
 from nnunet_ext.cascade.settings import SelectiveRefinement, TwoStageError
 from nnunet_ext.inference.predictor import QualityPredictor
 from nnunet_ext.inference.trained_model import TrainedModel, trained_model_in
@@ -81,7 +81,7 @@ def neighbour(fine: Path, settings: SelectiveRefinement) -> Path:
 class _Case:
     """One image: what the coarse network says, and which windows are chosen; shared by folds and mirrored passes."""
 
-    coarse: Tensor  # (K, *s) probabilities
+    coarse: CoarseMap
     crop: tuple[slice, ...]  # (3,) of the image in the padded one
     shape: tuple[int, ...]  # (3,) of the image
     row: Row
@@ -186,14 +186,13 @@ class SelectivePredictor(QualityPredictor):
         start = time.perf_counter()
         slices = self.properties["spacing"][self.plans_manager.transpose_forward[0]] if self.properties else None
         small = self.coarse.low_resolution(image, self.configuration_manager, slices or SLICE_SPACING)
-        coarse = self.coarse.probabilities(small)
+        logits = self.coarse.logits(small)
         blank = torch.empty((1, *image.shape[1:]), device="meta")
         _, crop = pad_nd_image(blank, self.configuration_manager.patch_size, "constant", {"value": 0}, True, None)
         row = Row(name, coarse_forwards=self.coarse.forwards(small.shape[1:]))
         row.coarse_seconds = time.perf_counter() - start
-        row.classes = (
-            self.coarse.predictor.label_manager.convert_probabilities_to_segmentation(coarse).unique().tolist()
-        )
+        row.classes = self.label_manager.convert_logits_to_segmentation(logits).unique().tolist()
+        coarse = CoarseMap(logits, self.label_manager.has_regions, self.settings.coarse_enlarged)
         return _Case(coarse, tuple(crop[1:]), tuple(image.shape[1:]), row)
 
     def confidences(self, slicers: Sequence[tuple]) -> Tensor:
@@ -202,7 +201,7 @@ class SelectivePredictor(QualityPredictor):
         case = self._case
         if case.confidences is None:
             grid, seed = Grid.of(slicers, case.crop, case.shape), zlib.crc32(case.row.case.encode())
-            case.confidences = grid.confidences(case.coarse, self.settings, self.label_manager.has_regions, seed)
+            case.confidences = grid.confidences(case.coarse, self.settings, seed)
         return case.confidences
 
     @torch.inference_mode()
@@ -227,7 +226,7 @@ class SelectivePredictor(QualityPredictor):
         total = self.fine_sum(data.shape[1:], do_on_device)
         batch = self.configuration_manager.batch_size
         refine(self._internal_maybe_mirror_and_predict, data, chosen, total, batch, self.device)
-        return total.merged(case.crop, case.coarse, self.settings.coarse_weight, self.label_manager.has_regions)
+        return total.merged(case.crop, case.coarse, self.settings.coarse_weight)
 
     def fine_sum(self, shape: Sequence[int], do_on_device: bool) -> FineSum:
         """Return an empty sum of windows for a padded image of this shape."""

@@ -18,6 +18,52 @@ PART = 2**24  # pixels that are merged at once
 
 
 @dataclass(frozen=True)
+class CoarseMap:
+    """What the coarse network says of an image, at its own resolution.
+
+    Attributes:
+        logits: `(K, *s)` float32.
+        has_regions: each output is a sigmoid of its own, not one softmax.
+        enlarged: "logits" or "probabilities": what is interpolated. Where objects are a few coarse pixels wide, logits
+            keep more of them; probabilities are the paper's.
+    """
+
+    logits: Tensor
+    has_regions: bool = False
+    enlarged: str = "logits"
+
+    @property
+    def probabilities(self) -> Tensor:
+        """`(K, *s)`."""
+        return self._probabilities(self.logits)
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self.has_regions else logits.softmax(0)
+
+    def parts(self, shape: Sequence[int], device: torch.device) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+        """Yield the enlarged map in slabs, so that a large volume of many classes is never there as a whole.
+
+        Args:
+            shape: (3,) S.
+            device: on which it is enlarged.
+
+        Yields:
+            the slab's place in S, and its `(K, *slab)` probabilities.
+        """
+        maps = (self.logits if self.enlarged == "logits" else self.probabilities).to(device)
+        axis = max(range(3), key=lambda a: shape[a])
+        step = max(1, PART // (maps.shape[0] * math.prod(shape) // shape[axis]))
+        matrix = regions.interpolation(maps.shape[axis + 1], shape[axis]).to(maps)
+        for begin in range(0, shape[axis], step):
+            slab = matrix[begin : begin + step]
+            part = torch.tensordot(maps, slab, dims=([axis + 1], [1])).movedim(-1, axis + 1)
+            size = [slab.shape[0] if a == axis else s for a, s in enumerate(shape)]
+            place = tuple(slice(begin, begin + slab.shape[0]) if a == axis else slice(None) for a in range(3))
+            large = regions.upsample(part, size)
+            yield place, self._probabilities(large) if self.enlarged == "logits" else large
+
+
+@dataclass(frozen=True)
 class Grid:
     """The windows of an image, as nnU-Net orders them.
 
@@ -46,15 +92,15 @@ class Grid:
         assert math.prod(map(len, starts)) == len(slicers), "windows are the product of their starts"
         return cls(tuple(map(tuple, starts)), tuple(patch), tuple(shape))
 
-    def confidences(self, coarse: Tensor, settings: SelectiveRefinement, has_regions: bool, seed: int = 0) -> Tensor:
-        """`(K, *s)` coarse probabilities -> `(n,)` confidence of each window; `seed` is for the control."""
+    def confidences(self, coarse: CoarseMap, settings: SelectiveRefinement, seed: int = 0) -> Tensor:
+        """Return the `(n,)` confidence of each window; `seed` is for the control."""
         if settings.criterion == "random":
             return torch.rand(math.prod(map(len, self.starts)), generator=torch.Generator().manual_seed(seed)) / 2
         if settings.criterion == "pixel_margin":
-            margin = regions.pixel_margin(coarse, has_regions)
+            margin = regions.pixel_margin(coarse.probabilities, coarse.has_regions)
             return regions.window_means(margin, self.starts, self.patch, self.shape)[0] / 2
-        means = regions.window_means(coarse, self.starts, self.patch, self.shape)
-        return regions.confidence(means, has_regions)
+        means = regions.window_means(coarse.probabilities, self.starts, self.patch, self.shape)
+        return regions.confidence(means, coarse.has_regions)
 
 
 class FineSum:
@@ -77,12 +123,12 @@ class FineSum:
         self.logits[slicer] += (logits * self.weight).to(self.logits)
         self.total[slicer[1:]] += self.weight
 
-    def merged(self, crop: Sequence[slice], coarse: Tensor, coarse_weight: float, has_regions: bool) -> Tensor:
+    def merged(self, crop: Sequence[slice], coarse: CoarseMap, coarse_weight: float) -> Tensor:
         """Return what nnU-Net takes for logits, `(K, *padded)` half; outside of the image, zeros.
 
         Args:
             crop: (3,) where the image is in the padded one.
-            coarse: `(K, *s)` probabilities.
+            coarse: of the same image.
             coarse_weight: w0.
 
         Raises:
@@ -93,7 +139,8 @@ class FineSum:
         result = torch.zeros_like(self.logits)
         box = (slice(None), *crop)
         inside, logits, total = result[box], self.logits[box], self.total[box[1:]]
-        for part, coarse_part in parts(coarse.to(result.device), total.shape):
+        has_regions = coarse.has_regions
+        for part, coarse_part in coarse.parts(total.shape, result.device):
             here = (slice(None), *part)
             weight = total[part].float()
             raw = logits[here].float() / torch.where(weight > 0, weight, 1)
@@ -103,27 +150,6 @@ class FineSum:
             # the likeliest class at 0: half precision is finest where classes are about equal
             inside[here] = (logs if has_regions else logs - logs.amax(0)).half()
         return result
-
-
-def parts(coarse: Tensor, shape: Sequence[int]) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
-    """Yield the upsampled map in slabs, so that a large volume of many classes is never there as a whole.
-
-    Args:
-        coarse: `(K, *s)`.
-        shape: (3,) S.
-
-    Yields:
-        the slab's place in S, and `(K, *slab)`.
-    """
-    axis = max(range(3), key=lambda a: shape[a])
-    step = max(1, PART // (coarse.shape[0] * math.prod(shape) // shape[axis]))
-    matrix = regions.interpolation(coarse.shape[axis + 1], shape[axis]).to(coarse)
-    for begin in range(0, shape[axis], step):
-        slab = matrix[begin : begin + step]
-        part = torch.tensordot(coarse, slab, dims=([axis + 1], [1])).movedim(-1, axis + 1)
-        size = [slab.shape[0] if a == axis else s for a, s in enumerate(shape)]
-        place = tuple(slice(begin, begin + slab.shape[0]) if a == axis else slice(None) for a in range(3))
-        yield place, regions.upsample(part, size)
 
 
 def refine(

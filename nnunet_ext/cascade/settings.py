@@ -9,6 +9,7 @@ from typing import Any
 KEY = "selective_refinement"  # nnU-Net keeps keys of a configuration that it does not know
 PREVIOUS_TRAINER = "previous_stage_trainer"  # whose predictions nnU-Net's own cascade is given; None for the same
 CRITERIA = ("mean_prob", "pixel_margin", "random")
+ENLARGED = ("logits", "probabilities")
 
 
 class TwoStageError(RuntimeError):
@@ -27,6 +28,8 @@ class SelectiveRefinement:
             "random", the control: as many windows, drawn anew for each image.
         max_confidence: windows above it are never refined, 0 to 1/2; None for no limit.
         coarse_weight: w0 of `regions.merge`, beside a window's weight, which is 10 in its middle; 0 pastes.
+        coarse_enlarged: "logits", as nnU-Net enlarges a prediction, so that a budget of 0 is the coarse network's own;
+            "probabilities", as the paper does.
         coarse_mirroring: whether the coarse network's predictions are mirrored and averaged as nnU-Net's are.
     """
 
@@ -36,6 +39,7 @@ class SelectiveRefinement:
     criterion: str = "mean_prob"
     max_confidence: float | None = None
     coarse_weight: float = 1e-3
+    coarse_enlarged: str = "logits"
     coarse_mirroring: bool = True
 
     def __post_init__(self) -> None:
@@ -43,8 +47,9 @@ class SelectiveRefinement:
             raise TwoStageError(
                 f"a budget is the share of windows to refine, from 0 to 1; got {self.budget}. E.g. --budget 0.25"
             )
-        if self.criterion not in CRITERIA:
-            raise TwoStageError(f"criterion {self.criterion!r} is not one of {', '.join(CRITERIA)}")
+        for name, allowed in (("criterion", CRITERIA), ("coarse_enlarged", ENLARGED)):
+            if getattr(self, name) not in allowed:
+                raise TwoStageError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if self.max_confidence is not None and not 0 <= self.max_confidence <= 0.5:
             raise TwoStageError(f"max_confidence is from 0 (none refined) to 0.5 (no limit); got {self.max_confidence}")
         if not self.coarse_weight >= 0:

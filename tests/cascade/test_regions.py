@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from support import REFERENCE
 
-from nnunet_ext.cascade.refinement import FineSum
+from nnunet_ext.cascade.refinement import CoarseMap, FineSum
 from nnunet_ext.cascade.regions import (
     as_logits,
     confidence,
@@ -181,7 +181,8 @@ def test_the_sum_of_windows_merges_as_the_vectors_do(vectors, key):
             box = (slice(None), *[0] * flat, *(slice(a, b) for a, b in windows[w].tolist()))
             total.add(box, logits[w])
         for j, w0 in enumerate(vectors[f"{key}.merge_w0"]):
-            merged = total.merged(crop, maps, float(w0), regions).float()
+            coarse = CoarseMap(torch.logit(maps) if regions else maps.log(), regions, "probabilities")
+            merged = total.merged(crop, coarse, float(w0)).float()
             found = (merged.sigmoid() if regions else merged.softmax(0))[(slice(None), *[0] * flat)]
             difference = (found - torch.tensor(vectors[f"{key}.merged"][i, j])).abs()
             assert difference.max() < 4e-3  # nnU-Net sums windows in half precision

@@ -43,17 +43,23 @@ def test_all_windows_through_our_own_sum_are_nnunets_prediction(two_stages, kind
     assert len(labels[0].unique()) > 1
 
 
+@pytest.mark.parametrize("enlarged", ["logits", "probabilities"])
 @pytest.mark.parametrize("kind", ["binary", "three", "regions"])
-def test_without_a_budget_it_is_the_coarse_map(two_stages, kind):
-    ours, _, coarse, record = two_stages(kind, budget=0.0)
+def test_without_a_budget_it_is_the_coarse_map(two_stages, kind, enlarged):
+    ours, _, coarse, record = two_stages(kind, budget=0.0, coarse_enlarged=enlarged)
     x = image(1, 40, 48)
     logits = ours.predict_logits_from_preprocessed_data(x).float()
     low = F.adaptive_avg_pool2d(x[:, 0], (10, 12))[:, None]
     raw = coarse.predict_logits_from_preprocessed_data(low).float()
-    p = raw.sigmoid() if kind == "regions" else raw.softmax(0)
-    wanted = F.interpolate(p.transpose(0, 1), (40, 48), mode="bilinear").transpose(0, 1)
-    found = logits.sigmoid() if kind == "regions" else logits.softmax(0)
-    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+
+    def activated(x):
+        return x.sigmoid() if kind == "regions" else x.softmax(0)
+
+    def large(x):
+        return F.interpolate(x.transpose(0, 1), (40, 48), mode="bilinear").transpose(0, 1)
+
+    wanted = activated(large(raw)) if enlarged == "logits" else large(activated(raw))
+    torch.testing.assert_close(activated(logits), wanted, atol=1e-3, rtol=0)
     assert ours.network.images == 0
     assert (record.rows[0].selected, record.rows[0].fine_forwards) == (0, 0)
 
@@ -75,13 +81,15 @@ def test_against_a_loop_over_windows(two_stages, w0, criterion):
     x = blobs(40, 50)
     found = ours.predict_logits_from_preprocessed_data(x).float().softmax(0)[:, 0]
     low = F.adaptive_avg_pool2d(x[:, 0], (10, 12))  # nnU-Net rounds 12.5 to the even number
-    p_low = coarse.predict_logits_from_preprocessed_data(low[:, None]).float().softmax(0)
-    p = F.interpolate(p_low.transpose(0, 1), (40, 50), mode="bilinear")[0].double()
+    raw = coarse.predict_logits_from_preprocessed_data(low[:, None]).float()
+    p_low = raw.softmax(0)
+    p = F.interpolate(raw.transpose(0, 1), (40, 50), mode="bilinear")[0].softmax(0).double()
+    means = F.interpolate(p_low.transpose(0, 1), (40, 50), mode="bilinear")[0].double()  # probabilities are scored
     best = p_low[:, 0].sort(0, descending=True).values
     margin = F.interpolate((best[0] - best[1])[None, None], (40, 50), mode="bilinear")[0, 0]
     windows = list(itertools.product(*compute_steps_for_sliding_window((40, 50), (16, 16), 0.5)))
     boxes = [(slice(a, a + 16), slice(b, b + 16)) for a, b in windows]
-    scores = [float(margin[b].mean()) if criterion == "pixel_margin" else float(p[:, b[0], b[1]].mean((1, 2)).max())
+    scores = [float(margin[b].mean()) if criterion == "pixel_margin" else float(means[:, b[0], b[1]].mean((1, 2)).max())
               for b in boxes]  # fmt: skip
     chosen = np.argsort(scores, kind="stable")[: int(np.ceil(0.3 * len(boxes)))]
     gaussian = compute_gaussian((16, 16), 1 / 8, 10, device=torch.device("cpu")).double()
@@ -153,7 +161,8 @@ def test_a_failure_leaves_nothing_of_the_case(two_stages):
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"budget": 1.5}, r"from 0 to 1; got 1.5"), ({"criterion": "entropy"}, "mean_prob, pixel_margin, random"),
-     ({"max_confidence": 0.7}, "0 .none refined. to 0.5"), ({"coarse_weight": -1.0}, "at least 0")],
+     ({"max_confidence": 0.7}, "0 .none refined. to 0.5"), ({"coarse_weight": -1.0}, "at least 0"),
+     ({"coarse_enlarged": "labels"}, "logits, probabilities")],
 )  # fmt: skip
 def test_settings_that_are_not_allowed(change, message):
     with pytest.raises(TwoStageError, match=message):

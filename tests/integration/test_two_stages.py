@@ -45,7 +45,8 @@ def test_the_second_stage_is_validated_selectively(trained):
 
 def test_prediction_with_both_networks_and_with_all_windows(trained, tmp_path):
     images = trained.raw / trained.dataset / "imagesTs"
-    common = ("-i", images, "-f", 0, "-device", "cpu", "--disable_progress_bar", "--save_probabilities")
+    common = ("-i", images, "-f", 0, "-device", "cpu", "--disable_progress_bar", "--save_probabilities",
+              "-npp", 0, "-nps", 0)  # fmt: skip
     predict = ("nnunet_ext", "predict", "--two-stage", *FLAGS, "-c", "2d_selective", *common)
     trained.run(*predict, "-o", tmp_path / "few")
     trained.run(*predict, "--budget", 1, "-o", tmp_path / "all")
