@@ -80,7 +80,7 @@ def of_fold(args: argparse.Namespace, fold: str, rows: dict[str, list[dict[str, 
         image, seg, _, _ = data.load_case(case)
         image, truth = torch.from_numpy(image[:]), torch.from_numpy(seg[:])[0]
         for _ in range(args.repeats):
-            of_case(ways, image, truth, rows)
+            of_case(ways, case, image, truth, rows)
         print(f"fold {fold}, {case}: {tuple(image.shape[2:])}", file=sys.stderr, flush=True)
 
 
@@ -96,7 +96,7 @@ def candidates(
 
     def selective(budget: float, mirror: bool = True, **changes: Any) -> nnUNetPredictor:
         fixed = (coarse, replace(settings, budget=budget, max_confidence=None, **changes))
-        return load(refining(Record(), fixed=fixed, names=["case"]), fine, args.device, 0.5, mirror)
+        return load(refining(Record(), fixed=fixed), fine, args.device, 0.5, mirror)
 
     ways: dict[str, nnUNetPredictor] = {"nnU-Net": stock()}
     ways |= {f"two stages, {b:g}": selective(b) for b in args.budgets}
@@ -122,10 +122,12 @@ def load(cls: Any, like: nnUNetPredictor, device: str, step: float, mirror: bool
 
 
 def of_case(
-    ways: dict[str, nnUNetPredictor], image: Tensor, truth: Tensor, rows: dict[str, list[dict[str, Any]]]
+    ways: dict[str, nnUNetPredictor], case: str, image: Tensor, truth: Tensor, rows: dict[str, list[dict[str, Any]]]
 ) -> None:
     base: dict[str, Any] = {}
     for name, predictor in ways.items():
+        if isinstance(predictor, SelectivePredictor):
+            predictor.expect([case, case])  # once more for `perfect`
         start = time.perf_counter()
         logits = predictor.predict_logits_from_preprocessed_data(image)
         if predictor.device.type == "cuda":

@@ -111,7 +111,7 @@ class CurvePredictor(SelectivePredictor):
         """Return `(K, *padded)` half; if the fine network saw all, nnU-Net's own."""
         assert self._case is not None
         if not is_whole:
-            return total.merged(self._case.crop, self._case.coarse, self.settings.coarse_weight)
+            return total.merged(self._case.crop, self._case.coarse, self.settings.coarse_weight, keep=True)
         if torch.any(torch.isinf(total.logits)):
             raise RuntimeError("the fine network's logits are too large for half precision (inf)")
         return total.logits / total.total

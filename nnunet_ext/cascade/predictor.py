@@ -26,7 +26,7 @@ from nnunet_ext.cascade.record import Record, Row
 from nnunet_ext.cascade.refinement import CoarseMap, FineSum, Grid, refine
 from nnunet_ext.cascade.settings import SelectiveRefinement, TwoStageError
 from nnunet_ext.inference.predictor import QualityPredictor
-from nnunet_ext.inference.trained_model import TrainedModel, trained_model_in
+from nnunet_ext.inference.trained_model import TrainedModel, TrainedModelError, trained_model_in
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,13 @@ class Wanted:
             TrainedModelError: if it, or a fold of it, is not there.
         """
         folder = self.coarse or neighbour(fine, settings)
-        return trained_model_in(folder, self.coarse_folds or folds, checkpoint)
+        try:
+            return trained_model_in(folder, self.coarse_folds or folds, checkpoint)
+        except TrainedModelError as error:
+            raise TrainedModelError(
+                f"the coarse network: {error} Train it, or name another one with --coarse FOLDER, or other folds of it "
+                "with --coarse-folds."
+            ) from None
 
 
 def neighbour(fine: Path, settings: SelectiveRefinement) -> Path:
@@ -98,11 +104,13 @@ class SelectivePredictor(QualityPredictor):
         wanted: by the user.
         fixed: coarse model and settings, where they are known before (nnU-Net's validation).
         record: takes a row for each image.
+        properties_of: a case by its name, where nnU-Net does not tell (its validation).
     """
 
     wanted: Wanted = Wanted()
     fixed: tuple[CoarseModel, SelectiveRefinement] | None = None
-    record: Record = Record()
+    record: Record
+    properties_of: Callable[[str], dict[str, Any]] | None = None
     coarse: CoarseModel | None = None
     settings: SelectiveRefinement
     _case: _Case | None = None
@@ -149,7 +157,8 @@ class SelectivePredictor(QualityPredictor):
         )
         if out:
             folder = Path(out) if isinstance(out, str) else Path(out[0]).parent
-            self.record.open(folder, not overwrite, part_id, num_parts)
+            new = [Path(name).name for name in lists[1] or ()]
+            self.record.open(folder, not overwrite, part_id, num_parts, new)
         return lists
 
     # ---------------------------------------------------------------- one image
@@ -184,8 +193,9 @@ class SelectivePredictor(QualityPredictor):
         assert self.coarse is not None
         name = self._names[0] if self._names else ""
         start = time.perf_counter()
-        slices = self.properties["spacing"][self.plans_manager.transpose_forward[0]] if self.properties else None
-        small = self.coarse.low_resolution(image, self.configuration_manager, slices or SLICE_SPACING)
+        properties = self.properties_of(name) if self.properties_of is not None else self.properties
+        slices = properties["spacing"][self.plans_manager.transpose_forward[0]] if properties else SLICE_SPACING
+        small = self.coarse.low_resolution(image, self.configuration_manager, slices)
         logits = self.coarse.logits(small)
         blank = torch.empty((1, *image.shape[1:]), device="meta")
         _, crop = pad_nd_image(blank, self.configuration_manager.patch_size, "constant", {"value": 0}, True, None)
@@ -213,20 +223,26 @@ class SelectivePredictor(QualityPredictor):
             return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
         start = time.perf_counter()
         chosen = regions.select(self.confidences(slicers), self.settings.budget, self.settings.max_confidence)
-        case.row.windows, case.row.selected = len(slicers), len(chosen)
-        case.row.fine_forwards += len(chosen) * passes(self)
         if len(chosen) == len(slicers):  # nothing is left to the coarse network
             logits = super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
         else:
             logits = self._merged(data, [slicers[i] for i in chosen.tolist()], case, do_on_device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        case.row.windows, case.row.selected = len(slicers), len(chosen)
+        case.row.fine_forwards += len(chosen) * passes(self)
         case.row.fine_seconds += time.perf_counter() - start
         return logits
 
     def _merged(self, data: Tensor, chosen: Sequence[tuple], case: _Case, do_on_device: bool) -> Tensor:
         total = self.fine_sum(data.shape[1:], do_on_device)
         batch = self.configuration_manager.batch_size
-        refine(self._internal_maybe_mirror_and_predict, data, chosen, total, batch, self.device)
-        return total.merged(case.crop, case.coarse, self.settings.coarse_weight)
+        try:
+            refine(self._internal_maybe_mirror_and_predict, data, chosen, total, batch, self.device)
+            return total.merged(case.crop, case.coarse, self.settings.coarse_weight)
+        except RuntimeError:
+            total.release()  # nnU-Net begins anew on the CPU while it handles this, which keeps all that is here
+            raise
 
     def fine_sum(self, shape: Sequence[int], do_on_device: bool) -> FineSum:
         """Return an empty sum of windows for a padded image of this shape."""
@@ -240,7 +256,7 @@ class SelectivePredictor(QualityPredictor):
 
 def refining(
     record: Record, wanted: Wanted | None = None, fixed: tuple[CoarseModel, SelectiveRefinement] | None = None,
-    names: Sequence[str] = (),
+    names: Sequence[str] = (), properties_of: Callable[[str], dict[str, Any]] | None = None,
 ) -> Callable[..., SelectivePredictor]:  # fmt: skip
     """Return the predictor's class, for code that constructs it by itself.
 
@@ -249,7 +265,9 @@ def refining(
         wanted: in the place of what the plan says.
         fixed: coarse model and settings, where the predictor is given a network and no folder.
         names: the cases in order, where the predictor cannot know them (nnU-Net's validation).
+        properties_of: what nnU-Net's preprocessing says about a case, where nnU-Net does not tell.
     """
     return type("RefiningPredictor", (SelectivePredictor,), {
         "record": record, "wanted": wanted or Wanted(), "fixed": fixed, "_names": list(names),
+        "properties_of": None if properties_of is None else staticmethod(properties_of),
     })  # fmt: skip

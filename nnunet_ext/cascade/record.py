@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,14 @@ class Row:
     coarse_seconds: float = 0.0
     classes: list[int] = field(default_factory=list)
 
+    @classmethod
+    def read(cls, cells: Sequence[str]) -> Row:
+        """Read what `cells` gives."""
+        windows, selected, fine, coarse = map(int, cells[1:5])
+        seconds, coarse_seconds = map(float, cells[5:7])
+        classes = [int(c) for c in cells[7].split()]
+        return cls(cells[0], windows, selected, fine, coarse, seconds, coarse_seconds, classes)
+
     def cells(self) -> list[str]:
         """Return the row as text, in the order of `COLUMNS`."""
         counts = (self.windows, self.selected, self.fine_forwards, self.coarse_forwards)
@@ -59,41 +67,54 @@ class Record:
         self.path: Path | None = None
         self.rows: list[Row] = []
 
-    def open(self, folder: Path, keep: bool, part: int = 0, parts: int = 1) -> None:
+    def open(self, folder: Path, keep: bool, part: int = 0, parts: int = 1, new: Collection[str] = ()) -> None:
         """Take the predictions' folder.
 
         Args:
             folder: of the predictions.
             keep: go on with the table that is there.
             part: of `parts` processes that predict into the same folder, each with a table of its own.
+            new: cases that will be predicted; what the table says of them is forgotten.
         """
-        name = self.file_name if parts == 1 else f"{Path(self.file_name).stem}_part{part}of{parts}.csv"
+        name = self.file_name if parts == 1 else part_name(self.file_name, part, parts)
         self.path, self.rows = folder / name, []
-        if not (keep and self.path.is_file()):
-            folder.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", newline="") as f:
-                csv.writer(f).writerow(COLUMNS)
+        kept = [r for r in _lines(self.path) if r and r[0] not in new] if keep else []
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(self.path, kept)
+
+    def join(self, parts: int) -> None:
+        """Make one table, and one record, of those of all processes, and remove their tables."""
+        assert self.path is not None
+        folder = self.path.parent
+        paths = [folder / part_name(self.file_name, part, parts) for part in range(parts)]
+        lines = sorted(line for path in paths for line in _lines(path))
+        self.path, self.rows = folder / self.file_name, [Row.read(line) for line in lines]
+        _write(self.path, lines)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def add(self, row: Row) -> None:
         """Take an image that is predicted."""
         if row.windows == 1 and not any(r.windows == 1 for r in self.rows):
+            case = row.case or "this image"
             self.say(
-                f"{row.case}: the fine network's patch holds the whole image, so there is nothing to choose from and "
+                f"{case}: the fine network's patch holds the whole image, so there is nothing to choose from and "
                 "it is refined as a whole. `nnunet_ext plan --two-stage` plans smaller patches."
                 if row.selected
-                else f"{row.case}: the fine network's patch holds the whole image; it is left to the coarse network."
+                else f"{case}: the fine network's patch holds the whole image; it is left to the coarse network."
             )
         self.rows.append(row)
         if self.path is not None:
             with self.path.open("a", newline="") as f:
                 csv.writer(f).writerow(row.cells())
 
-    def finish(self, labels: dict[int, str], budget: float) -> None:
+    def finish(self, labels: dict[int, str], budget: float, larger: str = "Raise --budget") -> None:
         """Say what both stages did together, and which classes the coarse network never predicted.
 
         Args:
             labels: names of the foreground labels by their value.
             budget: that was asked for.
+            larger: how a larger budget is asked for.
         """
         if not self.rows:
             return
@@ -109,8 +130,27 @@ class Record:
             self.say(
                 f"warning: the coarse network predicted {', '.join(missing)} in none of the {len(self.rows)} images. "
                 "Where such a structure is, windows are not chosen because of it, and a small budget cannot bring it "
-                "back. Raise --budget, or train a coarse network at a smaller factor."
+                f"back. {larger}, or train a coarse network at a smaller factor."
             )
+
+
+def part_name(file_name: str, part: int, parts: int) -> str:
+    """Return the name of the table of one of several processes."""
+    return f"{Path(file_name).stem}_part{part}of{parts}.csv"
+
+
+def _lines(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as f:
+        return list(csv.reader(f))[1:]
+
+
+def _write(path: Path, lines: Iterable[Sequence[str]]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", newline="") as f:
+        csv.writer(f).writerows([COLUMNS, *lines])
+    temporary.replace(path)
 
 
 def foreground(labels: Mapping[str, Any]) -> dict[int, str]:

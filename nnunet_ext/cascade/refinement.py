@@ -118,37 +118,41 @@ class FineSum:
         self.total = torch.zeros(tuple(shape), dtype=torch.half, device=device)
         self.weight = weight
 
+    def release(self) -> None:
+        """Give the memory back."""
+        self.logits = self.total = torch.empty(0)
+
     def add(self, slicer: tuple, logits: Tensor) -> None:
         """Add the `(K, *patch)` logits of a window."""
         self.logits[slicer] += (logits * self.weight).to(self.logits)
         self.total[slicer[1:]] += self.weight
 
-    def merged(self, crop: Sequence[slice], coarse: CoarseMap, coarse_weight: float) -> Tensor:
-        """Return what nnU-Net takes for logits, `(K, *padded)` half; outside of the image, zeros.
+    def merged(self, crop: Sequence[slice], coarse: CoarseMap, coarse_weight: float, keep: bool = False) -> Tensor:
+        """Return what nnU-Net takes for logits, `(K, *padded)` half; anything outside of the image.
 
         Args:
             crop: (3,) where the image is in the padded one.
             coarse: of the same image.
             coarse_weight: w0.
+            keep: the sum, to go on adding. Else the result stands in its place: a large volume has no room for both.
 
         Raises:
             RuntimeError: if a logit is too large for half precision.
         """
         if torch.any(torch.isinf(self.logits)):
             raise RuntimeError("the fine network's logits are too large for half precision (inf)")
-        result = torch.zeros_like(self.logits)
+        result = self.logits.clone() if keep else self.logits
         box = (slice(None), *crop)
-        inside, logits, total = result[box], self.logits[box], self.total[box[1:]]
-        has_regions = coarse.has_regions
-        for part, coarse_part in coarse.parts(total.shape, result.device):
-            here = (slice(None), *part)
-            weight = total[part].float()
-            raw = logits[here].float() / torch.where(weight > 0, weight, 1)
-            fine = raw.sigmoid() if has_regions else raw.softmax(0)
-            merged = regions.merge(coarse_part, fine, weight, coarse_weight)
-            logs = regions.as_logits(merged, has_regions)
-            # the likeliest class at 0: half precision is finest where classes are about equal
-            inside[here] = (logs if has_regions else logs - logs.amax(0)).half()
+        inside, total, has_regions = result[box], self.total[box[1:]], coarse.has_regions
+        with torch.autocast(result.device.type, enabled=False):  # interpolation in half precision would make ties
+            for part, coarse_part in coarse.parts(total.shape, result.device):
+                here = (slice(None), *part)
+                weight = total[part].float()
+                raw = inside[here].float() / torch.where(weight > 0, weight, 1)
+                fine = raw.sigmoid() if has_regions else raw.softmax(0)
+                logs = regions.as_logits(regions.merge(coarse_part, fine, weight, coarse_weight), has_regions)
+                # the likeliest class at 0: half precision is finest where classes are about equal
+                inside[here] = (logs if has_regions else logs - logs.amax(0)).half()
         return result
 
 
@@ -166,7 +170,7 @@ def refine(
         batch_size: windows at once, at most; fewer if they are large.
         device: of the network.
     """
-    pixels = math.prod(total.weight.shape) if isinstance(total.weight, Tensor) else PIXELS_AT_ONCE
+    pixels = math.prod(data[slicers[0]].shape[1:]) if slicers else 1
     at_once = max(1, min(batch_size, PIXELS_AT_ONCE // pixels))
     for begin in range(0, len(slicers), at_once):
         chosen = slicers[begin : begin + at_once]

@@ -26,7 +26,8 @@ class SelectiveRefinement:
         budget: share of the windows that the fine network sees, 0 to 1.
         criterion: "mean_prob", max_c(mean p_c) - 1/2, the paper's; "pixel_margin", mean(p_(1) - p_(2)) / 2 of pixels;
             "random", the control: as many windows, drawn anew for each image.
-        max_confidence: windows above it are never refined, 0 to 1/2; None for no limit.
+        max_confidence: windows above it are never refined, 0 to 1/2; None for no limit. At 0 those are left that have
+            no class with more than a half.
         coarse_weight: w0 of `regions.merge`, beside a window's weight, which is 10 in its middle; 0 pastes.
         coarse_enlarged: "logits", as nnU-Net enlarges a prediction, so that a budget of 0 is the coarse network's own;
             "probabilities", as the paper does.
@@ -43,6 +44,10 @@ class SelectiveRefinement:
     coarse_mirroring: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("budget", "max_confidence", "coarse_weight"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) and (value is not None or name != "max_confidence"):
+                raise TwoStageError(f"{name} is a number; got {value!r}")
         if not 0 <= self.budget <= 1:
             raise TwoStageError(
                 f"a budget is the share of windows to refine, from 0 to 1; got {self.budget}. E.g. --budget 0.25"
@@ -51,7 +56,7 @@ class SelectiveRefinement:
             if getattr(self, name) not in allowed:
                 raise TwoStageError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if self.max_confidence is not None and not 0 <= self.max_confidence <= 0.5:
-            raise TwoStageError(f"max_confidence is from 0 (none refined) to 0.5 (no limit); got {self.max_confidence}")
+            raise TwoStageError(f"max_confidence is from 0 to 0.5 (no limit); got {self.max_confidence}")
         if not self.coarse_weight >= 0:
             raise TwoStageError(f"coarse_weight is at least 0 (0 pastes); got {self.coarse_weight}")
 

@@ -15,6 +15,7 @@ _OURS = {
 }  # fmt: skip
 _OTHERS = {
     "min_quality": "--min-quality", "pictures": "--pictures", "save_offsets": "--save-offsets", "scales": "--scales",
+    "scales_sum": "--scales-sum",
 }  # fmt: skip
 
 

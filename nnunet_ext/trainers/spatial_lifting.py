@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from functools import partial
 from os.path import join
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from nnunet_ext.architectures.lifting.slice_selection import SliceSelection
+from nnunet_ext.inference.table import FILE_NAME
 from nnunet_ext.inference.validation import scored_validation
 from nnunet_ext.losses.slicewise import SlicewiseLoss
 from nnunet_ext.trainers.augmentation import flips_and_quarter_turns
@@ -25,6 +27,7 @@ from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.method_losses import structure_loss
 from nnunet_ext.trainers.recipe import Recipe
 from nnunet_ext.trainers.training_loss import CheckedLoss
+from nnunet_ext.trainers.two_stage import is_second_stage
 
 
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -127,7 +130,15 @@ class SpatialLiftingTrainer(nnUNetTrainerExt):
         self.print_to_log_file("selected slices", self._selection.selected.tolist())
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Validate as nnU-Net does, and write each case's quality score to `validation/quality.csv`."""
+        """Validate as nnU-Net does, and write each case's quality score to `validation/quality.csv`.
+
+        A second stage sees parts of an image, of which there are no scores.
+        """
+        if is_second_stage(self):
+            Path(self.output_folder, "validation", FILE_NAME).unlink(missing_ok=True)  # of an earlier validation
+            self.print_to_log_file(f"no {FILE_NAME}: the second of two stages sees parts of an image")
+            super().perform_actual_validation(save_probabilities)
+            return
         cases = self.do_split()[1]
         rank, world = (self.local_rank, dist.get_world_size()) if self.is_ddp else (0, 1)
         folder = join(self.output_folder, "validation")

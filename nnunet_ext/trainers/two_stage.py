@@ -8,13 +8,14 @@ package can be either stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os.path import join
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813  (the module)
 
 from nnunet_ext.cascade.coarse import CoarseModel
@@ -48,6 +49,11 @@ def _coarse_command(trainer: nnUNetTrainerExt, settings: SelectiveRefinement) ->
     return f"nnUNetv2_train {dataset} {settings.coarse_configuration} {trainer.fold} -p {plans.plans_name} -tr {name}"
 
 
+def is_second_stage(trainer: nnUNetTrainerExt) -> bool:
+    """Whether the configuration is validated selectively."""
+    return SelectiveRefinement.of(trainer.configuration_manager.configuration) is not None
+
+
 def look_for_coarse(trainer: nnUNetTrainerExt) -> str | None:
     """Look for what the validation will need, before the training begins.
 
@@ -70,7 +76,7 @@ def look_for_coarse(trainer: nnUNetTrainerExt) -> str | None:
             f"configuration {trainer.configuration_name} is validated with the coarse network of the same fold, and "
             f"{fold} is not there. Type first: {command}"
         )
-    return f"{fold} has no {DEFAULT_CHECKPOINT} yet; the validation at the end of this training needs it: {command}"
+    return f"{fold} has no {DEFAULT_CHECKPOINT} yet; the validation at the end of this training needs it: {command} --c"
 
 
 @contextmanager
@@ -96,6 +102,20 @@ def selective_validation(trainer: nnUNetTrainerExt) -> Iterator[None]:
     record.open(Path(join(trainer.output_folder, "validation")), False, rank, world)
     own = sorted(trainer.do_split()[1][rank::world])  # nnU-Net's datasets sort what they are given
     trainer.print_to_log_file(f"selective validation: {settings.budget} of the windows, coarse network {model.folder}")
-    with replaced(host, "nnUNetPredictor", refining(record, fixed=(coarse, settings), names=own)):
+    predictor = refining(record, fixed=(coarse, settings), names=own, properties_of=_properties(trainer))
+    with replaced(host, "nnUNetPredictor", predictor):
         yield
-    record.finish(foreground(trainer.dataset_json["labels"]), settings.budget)
+    if rank == 0 and world > 1:
+        record.join(world)
+    larger = f'Raise "budget" of {trainer.configuration_name} in the plans'
+    record.finish(foreground(trainer.dataset_json["labels"]), settings.budget, larger)
+
+
+def _properties(trainer: nnUNetTrainerExt) -> Callable[[str], dict[str, Any]]:
+    dataset_class: Any = trainer.dataset_class or infer_dataset_class(trainer.preprocessed_dataset_folder)
+
+    def of(case: str) -> dict[str, Any]:
+        properties: dict[str, Any] = dataset_class(trainer.preprocessed_dataset_folder, [case]).load_case(case)[3]
+        return properties
+
+    return of

@@ -182,7 +182,7 @@ def test_the_sum_of_windows_merges_as_the_vectors_do(vectors, key):
             total.add(box, logits[w])
         for j, w0 in enumerate(vectors[f"{key}.merge_w0"]):
             coarse = CoarseMap(torch.logit(maps) if regions else maps.log(), regions, "probabilities")
-            merged = total.merged(crop, coarse, float(w0)).float()
+            merged = total.merged(crop, coarse, float(w0), keep=True).float()
             found = (merged.sigmoid() if regions else merged.softmax(0))[(slice(None), *[0] * flat)]
             difference = (found - torch.tensor(vectors[f"{key}.merged"][i, j])).abs()
             assert difference.max() < 4e-3  # nnU-Net sums windows in half precision

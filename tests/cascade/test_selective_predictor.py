@@ -149,6 +149,41 @@ def test_any_shape_gives_finite_numbers(two_stages, shape, patch, kind, budget):
     assert record.rows[0].selected == int(np.ceil(budget * record.rows[0].windows - 1e-9))
 
 
+def test_a_failure_gives_the_memory_back_before_nnunet_begins_anew(two_stages):
+    """nnU-Net begins anew while it handles the error, whose traceback holds all that the first try had."""
+    ours, _, _, record = two_stages(budget=0.3)
+    ours.perform_everything_on_device = True  # as on a GPU: a RuntimeError is answered by another try
+    made, plain, fail = [], ours.fine_sum, [True]
+
+    def fine_sum(*arguments):
+        if made:
+            assert made[0].logits.numel() == 0
+        made.append(plain(*arguments))
+        return made[-1]
+
+    forward = ours.network.conv.forward
+
+    def once(x):
+        if fail and len(made) == 1 and ours.network.images > 9:
+            fail.clear()
+            raise RuntimeError("out of memory")
+        return forward(x)
+
+    ours.fine_sum, ours.network.conv.forward = fine_sum, once
+    ours.predict_logits_from_preprocessed_data(image(1, 64, 64))
+    assert len(made) == 2
+    assert record.rows[0].fine_forwards == 15 * 4
+
+
+def test_maps_are_merged_in_full_precision_under_autocast(two_stages):
+    x = blobs(40, 48)
+    plain = two_stages("three", budget=0.0)[0].predict_logits_from_preprocessed_data(x)
+    ours, _, _, _ = two_stages("three", budget=0.0)
+    with ours._image(x), torch.autocast("cpu", torch.bfloat16):
+        merged = ours._merged(x, [], ours._case, False)
+    assert torch.equal(merged, plain)
+
+
 def test_a_failure_leaves_nothing_of_the_case(two_stages):
     ours, _, _, record = two_stages(budget=0.3)
     ours.network.conv.forward = lambda x: (_ for _ in ()).throw(RuntimeError("broken"))
@@ -160,10 +195,15 @@ def test_a_failure_leaves_nothing_of_the_case(two_stages):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"budget": 1.5}, r"from 0 to 1; got 1.5"), ({"criterion": "entropy"}, "mean_prob, pixel_margin, random"),
-     ({"max_confidence": 0.7}, "0 .none refined. to 0.5"), ({"coarse_weight": -1.0}, "at least 0"),
-     ({"coarse_enlarged": "labels"}, "logits, probabilities")],
-)  # fmt: skip
+    [
+        ({"budget": 1.5}, "from 0 to 1; got 1.5"),
+        ({"budget": "0.25"}, "budget is a number; got '0.25'"),
+        ({"criterion": "entropy"}, "mean_prob, pixel_margin, random"),
+        ({"max_confidence": 0.7}, "from 0 to 0.5"),
+        ({"coarse_weight": -1.0}, "at least 0"),
+        ({"coarse_enlarged": "labels"}, "logits, probabilities"),
+    ],
+)
 def test_settings_that_are_not_allowed(change, message):
     with pytest.raises(TwoStageError, match=message):
         SelectiveRefinement("2d_lowres", **change)

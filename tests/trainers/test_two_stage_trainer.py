@@ -17,6 +17,7 @@ from nnunet_ext.environment import plugin_folder
 from nnunet_ext.inference import trained_model
 from nnunet_ext.inference.trained_model import TrainedModelError
 from nnunet_ext.trainers import two_stage
+from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.naming import resolve
 
 NAME = "nnUNetTrainerTwoStage_1epochs_1iters"
@@ -122,3 +123,15 @@ def test_nnunets_own_cascade_of_two_trainers(make_stage):
     assert Path(other).parts[-3:] == (
         "nnUNetTrainerM2SNet__nnUNetPlans__2d_lowres", "predicted_next_stage", "2d_cascade_fullres",
     )  # fmt: skip
+
+
+def test_a_lifted_second_stage_leaves_no_scores_of_an_earlier_validation(make_stage, monkeypatch):
+    validated = []
+    monkeypatch.setattr(nnUNetTrainerExt, "perform_actual_validation", lambda *arguments: validated.append(arguments))
+    fine = make_stage("2d_selective", "nnUNetTrainerSLUNet_5L1Res_1epochs_1iters")
+    stale = Path(fine.output_folder, "validation", "quality.csv")
+    stale.parent.mkdir(parents=True)
+    stale.write_text("case,quality\n")
+    fine.perform_actual_validation(True)
+    assert validated == [(fine, True)]
+    assert not stale.exists()
