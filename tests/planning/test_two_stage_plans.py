@@ -299,6 +299,25 @@ def test_a_trained_model_is_not_orphaned(flat, nnunet_folders, capsys):
     assert plan("-d", 501, "--factor", 4, "--budget", 0.25, "--plans-name", "other") == 0
 
 
+def test_a_trained_fine_network_takes_another_budget_but_no_other_coarse_network(flat, nnunet_folders, capsys):
+    arguments = ("-d", 501, "--factor", 8, "--budget")
+    plan(*arguments, 0.25)
+    trained = written(flat)
+    trained["configurations"]["2d_selective"]["selective_refinement"]["criterion"] = "pixel_margin"
+    name = "nnUNetTrainerTwoStage__nnUNetTwoStagePlans__2d_selective"
+    model = nnunet_folders / "nnUNet_results" / "Dataset501_Flat" / name
+    (model / "fold_0").mkdir(parents=True)
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    (model / "plans.json").write_text(json.dumps(trained))
+    assert plan(*arguments, 0.5) == 0
+    assert written(flat)["configurations"]["2d_selective"]["selective_refinement"]["budget"] == 0.5
+    assert str(model) in refusal(capsys, *arguments, 0.5, "--coarse-trainer", "nnUNetTrainer")
+    assert str(model) in refusal(capsys, *arguments, 0.5, "--windows", 2)
+    trained["configurations"]["2d_selective"]["selective_refinement"]["coarse_configuration"] = "2d_other"
+    (model / "plans.json").write_text(json.dumps(trained))
+    assert str(model) in refusal(capsys, *arguments, 0.5)
+
+
 @pytest.fixture
 def solid(nnunet_folders, monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
