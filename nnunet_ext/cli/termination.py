@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,19 +38,22 @@ def _end(*_: Any) -> None:
 def _workers_leave_at_once() -> None:
     """Let SIGTERM wait while a worker is forked: Python forgets one that arrives as the worker begins.
 
-    The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun.
+    The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun. Afterwards
+    parent and worker block what the thread that forks blocked before.
     """
     if not hasattr(os, "register_at_fork"):
         return
-    held = {signal.SIGTERM}
+    thread = threading.local()  # a mask is a thread's own
+
+    def hold() -> None:
+        thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, thread.mask)
 
     def begin() -> None:
         if signal.getsignal(signal.SIGTERM) is _end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        release()
 
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, held),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, held),
-        after_in_child=begin,
-    )
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=begin)

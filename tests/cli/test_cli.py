@@ -434,3 +434,24 @@ def test_termination_ends_the_command_and_workers_that_swallow_exceptions(monkey
         cli.main(["path"])
     assert end.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("blocked", [set(), {signal.SIGTERM}])
+def test_a_fork_leaves_the_blocked_signals_as_they_were(monkeypatch, blocked):
+    masks = []
+
+    def command(args):
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        try:
+            worker = os.fork()
+            now = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+            if worker == 0:
+                os._exit(0 if now == blocked else 1)
+            masks.append((now, os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return 0
+
+    monkeypatch.setattr(cli, "path", command)
+    assert cli.main(["path"]) == 0
+    assert masks == [(blocked, 0)]
