@@ -108,7 +108,7 @@ def next_commands(stages: Stages) -> list[str]:
 
 
 def _best(stages: Stages, folds: Sequence[str]) -> list[list[str]]:
-    """Return nnU-Net's comparison of the stages; it takes every trainer with every configuration: two need two lines."""
+    """Return nnU-Net's comparison of the stages; it takes all trainers with all configurations: two need two lines."""
     request, coarse = stages.request, stages.coarse_trainer
     pairs = [([stages.coarse], coarse), ([request.configuration], request.trainer)]
     if coarse == request.trainer:
