@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
 
 @contextlib.contextmanager
@@ -30,7 +30,12 @@ def ends_when_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _end(*_: Any) -> None:
+def _end(_: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code in (_hold.__code__, _release.__code__):  # Python forgets exceptions there: once more, later
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            return
+        frame = frame.f_back
     sys.exit(143)
 
 
@@ -41,19 +46,22 @@ def _workers_leave_at_once() -> None:
     The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun. Afterwards
     parent and worker block what the thread that forks blocked before.
     """
-    if not hasattr(os, "register_at_fork"):
-        return
-    thread = threading.local()  # a mask is a thread's own
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_begin)
 
-    def hold() -> None:
-        thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
-    def release() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, thread.mask)
+_thread = threading.local()  # a mask is a thread's own
 
-    def begin() -> None:
-        if signal.getsignal(signal.SIGTERM) is _end:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        release()
 
-    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=begin)
+def _hold() -> None:
+    _thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _thread.mask)
+
+
+def _begin() -> None:
+    if signal.getsignal(signal.SIGTERM) is _end:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()

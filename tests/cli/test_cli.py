@@ -455,3 +455,28 @@ def test_a_fork_leaves_the_blocked_signals_as_they_were(monkeypatch, blocked):
     monkeypatch.setattr(cli, "path", command)
     assert cli.main(["path"]) == 0
     assert masks == [(blocked, 0)]
+
+
+def test_termination_while_a_worker_is_forked_is_not_forgotten(monkeypatch):
+    own, sent = signal.pthread_sigmask, []
+
+    def block_and_send(how, mask):
+        before = own(how, mask)
+        if how == signal.SIG_BLOCK and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return before
+
+    def command(args):
+        monkeypatch.setattr(signal, "pthread_sigmask", block_and_send)
+        worker = os.fork()
+        if worker == 0:
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+        time.sleep(30)
+
+    monkeypatch.setattr(cli, "path", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["path"])
+    assert sent
+    assert end.value.code == 143
