@@ -37,7 +37,7 @@ class Request:
         folds: numbers.
         budgets: shares of the windows, 0 to 1; 0 is always added.
         criterion: in the place of the plan's.
-        mirroring: of both networks, as nnU-Net's test time augmentation.
+        mirroring: of the fine network, as nnU-Net's test time augmentation; of the coarse one the plan says it.
         step_size: of the windows, as a share of the patch.
         checkpoint: file name in each fold of both models.
         device: cpu, cuda or mps; None: a GPU if there is one.
@@ -138,7 +138,7 @@ def plan_curve(request: Request) -> CurvePlan:
     changes = {} if request.criterion is None else {"criterion": request.criterion}
     wanted = Wanted(request.coarse and request.coarse.absolute(), None, changes)
     planned = wanted.settings(dict(configuration), name)
-    settings = replace(planned, max_confidence=None, coarse_mirroring=planned.coarse_mirroring and request.mirroring)
+    settings = replace(planned, max_confidence=None)
     folds = tuple(_fold(request, wanted, settings, fine, fold, cases[fold]) for fold in request.folds)
     everything = [case for fold in folds for case in fold.cases]
     _check_once(everything)

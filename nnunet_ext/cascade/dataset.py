@@ -37,6 +37,11 @@ class Dataset:
         """The dataset's id."""
         return int(self.name.removeprefix("Dataset").split("_")[0])
 
+    @property
+    def known_plans(self) -> str:
+        """The identifiers of its plans, for messages."""
+        return ", ".join(sorted(p.stem for p in self.folder.glob("*Plans*.json"))) or "none"
+
     def plans(self, identifier: str) -> dict[str, Any]:
         """Read plans.
 
@@ -45,15 +50,11 @@ class Dataset:
         """
         path = self.folder / f"{identifier}.json"
         if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in self.folder.glob("*Plans*.json"))) or "none"
             raise TwoStageError(
-                f"-p {identifier}: there is no {path}; plans there: {known}. "
+                f"-p {identifier}: there is no {path}; plans there: {self.known_plans}. "
                 f"Type: nnunet_ext plan --two-stage -d {self.name} --plans-name {identifier}"
             )
-        plans = _read(path)
-        if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
-            raise TwoStageError(f"{path} holds no plans of nnU-Net. Move it away, and plan again.")
-        return plans
+        return read_plans(path)
 
     def splits(self) -> list[dict[str, list[str]]] | None:
         """Read the folds; None if no training has made them yet.
@@ -133,6 +134,18 @@ def folder_of(variable: str) -> Path:
     if not value:
         raise TwoStageError(f"{variable} is not set. Type: export {variable}=/a/folder   (`nnunet_ext doctor` checks)")
     return Path(value)
+
+
+def read_plans(path: Path) -> dict[str, Any]:
+    """Read a plans file.
+
+    Raises:
+        TwoStageError: if it holds no plans.
+    """
+    plans = _read(path)
+    if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
+        raise TwoStageError(f"{path} holds no plans of nnU-Net. Move it away, and plan again.")
+    return plans
 
 
 def _no_fold(fold: str, path: Path, count: int) -> str:

@@ -72,7 +72,7 @@ def _add_validate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--fine", type=Path, metavar="FOLDER", help=f"{about} -c -tr -p")
     sub.add_argument("--coarse", type=Path, metavar="FOLDER", help=f"{about} the coarse one that the plan names")
     sub.add_argument("--criterion", choices=("mean_prob", "pixel_margin", "random"), help="default: the plan's")
-    sub.add_argument("--disable_tta", action="store_true", help="do not mirror, in both networks")
+    sub.add_argument("--disable_tta", action="store_true", help="do not mirror for the fine network")
     sub.add_argument("-step_size", type=float, default=0.5, help="of the windows, share of the patch (default: 0.5)")
     sub.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: checkpoint_final.pth)")
     sub.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: a GPU if there is one")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TRAINER = "nnUNetTrainerTwoStage"
 PLANS_NAME = "nnUNetTwoStagePlans"
+CONFIGURATION = "2d_selective"  # what `cascade train` takes without -c
 
 
 def add_plan(sub: Parser) -> None:
@@ -54,8 +55,9 @@ def next_commands(planned: Planned) -> list[str]:
         f"  nnUNetv2_train {number} {planned.coarse} FOLD -p {name} -tr {coarse_trainer}   (FOLD: 0 1 2 3 4)",
         f"  nnUNetv2_train {number} {planned.fine} FOLD -p {name} -tr {TRAINER}   (after the same fold of the first)",
     ]
-    flag = "" if name == PLANS_NAME else f" -p {name}"
-    return [*lines, "or all of this:", f"  nnunet_ext cascade train -d {number}{flag}"]
+    flags = "" if planned.fine == CONFIGURATION else f" -c {planned.fine}"
+    flags += "" if name == PLANS_NAME else f" -p {name}"
+    return [*lines, "or all of this:", f"  nnunet_ext cascade train -d {number}{flags}"]
 
 
 def _data_folder(planned: Planned, configuration: str) -> str:

@@ -7,8 +7,9 @@ import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
 
 @contextlib.contextmanager
@@ -29,7 +30,12 @@ def ends_when_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _end(*_: Any) -> None:
+def _end(_: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code in (_hold.__code__, _release.__code__):  # Python forgets exceptions there: once more, later
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            return
+        frame = frame.f_back
     sys.exit(143)
 
 
@@ -37,19 +43,25 @@ def _end(*_: Any) -> None:
 def _workers_leave_at_once() -> None:
     """Let SIGTERM wait while a worker is forked: Python forgets one that arrives as the worker begins.
 
-    The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun.
+    The worker, and who waits for it, would then stay for ever; nnU-Net ends pools that have just begun. Afterwards
+    parent and worker block what the thread that forks blocked before.
     """
-    if not hasattr(os, "register_at_fork"):
-        return
-    held = {signal.SIGTERM}
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_begin)
 
-    def begin() -> None:
-        if signal.getsignal(signal.SIGTERM) is _end:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
 
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, held),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, held),
-        after_in_child=begin,
-    )
+_thread = threading.local()  # a mask is a thread's own
+
+
+def _hold() -> None:
+    _thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _thread.mask)
+
+
+def _begin() -> None:
+    if signal.getsignal(signal.SIGTERM) is _end:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()

@@ -10,8 +10,11 @@ from typing import Any
 
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
-from nnunet_ext.cascade.settings import TwoStageError
-from nnunet_ext.planning.source import read_plans, resolved
+from nnunet_ext.cascade.dataset import read_plans
+from nnunet_ext.cascade.settings import KEY, TwoStageError
+from nnunet_ext.planning.source import resolved
+
+COARSE = ("coarse_configuration", "coarse_trainer")  # the other keys can be changed for every prediction
 
 
 def read_earlier(path: Path) -> dict[str, Any]:
@@ -65,7 +68,11 @@ def _differs(folder: Path, plans: dict[str, Any]) -> bool:
 
 
 def _settings(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
-    return {k: v for k, v in resolved(plans, configuration).items() if k != "inherits_from"}
+    """Return what a model's weights depend on: of the selection only which coarse network it belongs to."""
+    settings = {k: v for k, v in resolved(plans, configuration).items() if k != "inherits_from"}
+    if isinstance(settings.get(KEY), dict):
+        settings[KEY] = {k: settings[KEY].get(k) for k in COARSE}
+    return settings
 
 
 def write_plans(plans: dict[str, Any], path: Path) -> None:

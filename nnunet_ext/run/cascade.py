@@ -103,16 +103,16 @@ def next_commands(stages: Stages) -> list[str]:
             curve = ["nnunet_ext", "cascade", "validate", "-d", number, *_flags(request), "-f", *folds, "-o", "CURVE"]
             lines.append(f"  {as_typed(curve)}")
     if folds:
-        trainers = list(dict.fromkeys((stages.coarse_trainer, request.trainer)))
-        best = ["nnUNetv2_find_best_configuration", number, "-c", stages.coarse, request.configuration]
-        best += [
-            "-p",
-            request.plans,
-            "-tr",
-            *trainers,
-            "-f",
-            *folds,
-            *([] if request.npz else ["--disable_ensembling"]),
-        ]
-        lines.append(f"  {as_typed(best)}")
+        lines += [f"  {as_typed(command)}" for command in _best(stages, folds)]
     return lines
+
+
+def _best(stages: Stages, folds: Sequence[str]) -> list[list[str]]:
+    """Return nnU-Net's comparison of the stages; it takes all trainers with all configurations: two need two lines."""
+    request, coarse = stages.request, stages.coarse_trainer
+    pairs = [([stages.coarse], coarse), ([request.configuration], request.trainer)]
+    if coarse == request.trainer:
+        pairs = [([stages.coarse, request.configuration], coarse)]
+    tail = ["-f", *folds, *([] if request.npz else ["--disable_ensembling"])]
+    command = ["nnUNetv2_find_best_configuration", request.dataset]
+    return [[*command, "-c", *names, "-p", request.plans, "-tr", trainer, *tail] for names, trainer in pairs]

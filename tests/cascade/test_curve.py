@@ -189,6 +189,20 @@ def test_a_curve_is_written_as_a_whole(place):
         validate(request(), out, False, said.append)
 
 
+@pytest.mark.parametrize(("mirroring", "passes"), [(True, 4), (False, 1)])
+def test_only_the_fine_network_is_not_mirrored(place, mirroring, passes):
+    """As in a prediction: the plan says whether the coarse one is."""
+    path = model(place, "2d_selective") / "plans.json"
+    path.write_text(json.dumps(two_stage_plans(coarse_mirroring=mirroring)))
+    validate(request(folds=("0",), budgets=(1.0,), mirroring=False), place / "out", False, said_nothing)
+    full = rows(place / "out" / "curve.csv")[0]
+    assert (float(full["fine_forwards"]), float(full["coarse_forwards"])) == (12, passes * 2)
+
+
+def said_nothing(_):
+    """Stands for what takes lines for the user."""
+
+
 def test_two_models_that_no_plan_joins(place):
     plans = two_stage_plans()
     fine = write_model(model(place, "2d"), plans, "2d", ("1",))

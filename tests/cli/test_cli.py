@@ -1,10 +1,7 @@
 """The command line, in this process."""
 
 import json
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -383,54 +380,3 @@ def test_doctor_tells_which_pretrained_weights_are_there(monkeypatch, tmp_path, 
     check = check_weights()
     assert check.status == status
     assert said in f"{check.found} {check.remedy}"
-
-
-def test_workers_that_are_ended_while_they_begin_end(monkeypatch):
-    """Pools that end at once, as nnU-Net lists images: a signal that a worker forgets would leave it there."""
-
-    def command(args):
-        for _ in range(10):
-            worker = os.fork()
-            if worker == 0:
-                time.sleep(60)
-                os._exit(0)
-            os.kill(worker, signal.SIGTERM)
-            begun = time.monotonic()
-            assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -signal.SIGTERM
-            assert time.monotonic() - begun < 30
-        return 0
-
-    monkeypatch.setattr(cli, "path", command)
-    assert cli.main(["path"]) == 0
-
-
-def test_termination_ends_the_command_and_workers_that_swallow_exceptions(monkeypatch):
-    """A worker of nnU-Net's pools that is terminated while it begins loses exceptions, as this one does."""
-
-    def command(args):
-        ready, told = os.pipe()
-        worker = os.fork()
-        if worker == 0:
-            os.write(told, b"x")
-            while True:
-                try:
-                    time.sleep(60)
-                except BaseException:
-                    continue
-        os.read(ready, 1)
-        os.kill(worker, signal.SIGTERM)
-        end = time.monotonic() + 30
-        while (done := os.waitpid(worker, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
-            time.sleep(0.01)
-        if done == (0, 0):
-            os.kill(worker, signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(done[1]) == -signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
-
-    monkeypatch.setattr(cli, "path", command)
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as end:
-        cli.main(["path"])
-    assert end.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,6 +1,7 @@
 """Plans for two stages, from plans that nnU-Net made in this process."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -16,6 +17,8 @@ from planning_support import plan_stock, said_nothing, write_flat, write_volumes
 
 from nnunet_ext import cli
 from nnunet_ext.cascade.settings import SelectiveRefinement
+from nnunet_ext.cli.cascade import add_cascade
+from nnunet_ext.cli.parser import Parser
 from nnunet_ext.planning import labels
 from nnunet_ext.planning.lowres import factor_per_axis
 from nnunet_ext.planning.planner import window_starts
@@ -28,6 +31,14 @@ def plan(*flags):
 
 def written(folder, name="nnUNetTwoStagePlans"):
     return json.loads((folder / f"{name}.json").read_text())
+
+
+def next_training(said):
+    """What the command understands of the line that planning says last."""
+    (line,) = (line for line in said.splitlines() if "cascade train" in line)
+    sub = Parser()
+    add_cascade(sub)
+    return sub.parse_args(shlex.split(line)[2:])
 
 
 def test_flat_plans_are_a_copy_with_four_configurations(flat, capsys):
@@ -59,6 +70,7 @@ def test_flat_plans_are_a_copy_with_four_configurations(flat, capsys):
     assert "-plans_name nnUNetTwoStagePlans -c 2d_lowres 2d\n" in said
     assert "nnUNetv2_train 501 2d_lowres FOLD -p nnUNetTwoStagePlans -tr nnUNetTrainerTwoStage" in said
     assert "nnunet_ext cascade train -d 501\n" in said
+    assert next_training(said).c in own
 
 
 def test_planned_networks_take_their_patches(flat):
@@ -287,6 +299,25 @@ def test_a_trained_model_is_not_orphaned(flat, nnunet_folders, capsys):
     assert plan("-d", 501, "--factor", 4, "--budget", 0.25, "--plans-name", "other") == 0
 
 
+def test_a_trained_fine_network_takes_another_budget_but_no_other_coarse_network(flat, nnunet_folders, capsys):
+    arguments = ("-d", 501, "--factor", 8, "--budget")
+    plan(*arguments, 0.25)
+    trained = written(flat)
+    trained["configurations"]["2d_selective"]["selective_refinement"]["criterion"] = "pixel_margin"
+    name = "nnUNetTrainerTwoStage__nnUNetTwoStagePlans__2d_selective"
+    model = nnunet_folders / "nnUNet_results" / "Dataset501_Flat" / name
+    (model / "fold_0").mkdir(parents=True)
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    (model / "plans.json").write_text(json.dumps(trained))
+    assert plan(*arguments, 0.5) == 0
+    assert written(flat)["configurations"]["2d_selective"]["selective_refinement"]["budget"] == 0.5
+    assert str(model) in refusal(capsys, *arguments, 0.5, "--coarse-trainer", "nnUNetTrainer")
+    assert str(model) in refusal(capsys, *arguments, 0.5, "--windows", 2)
+    trained["configurations"]["2d_selective"]["selective_refinement"]["coarse_configuration"] = "2d_other"
+    (model / "plans.json").write_text(json.dumps(trained))
+    assert str(model) in refusal(capsys, *arguments, 0.5)
+
+
 @pytest.fixture
 def solid(nnunet_folders, monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
@@ -308,6 +339,7 @@ def test_volumes_get_a_low_resolution_if_they_have_none(solid, capsys):
     assert own["3d_selective"]["selective_refinement"]["coarse_configuration"] == "3d_lowres"
     assert "nothing to select from" in said
     assert "-c 3d_lowres 3d_fullres" in said
+    assert next_training(said).c == "3d_selective"
 
 
 def test_volumes_keep_nnunets_own_low_resolution_and_choose_the_budget(solid, capsys):

@@ -1,9 +1,11 @@
 """What `cascade train` would do, seen from folders as nnU-Net leaves them; nothing is trained."""
 
+import argparse
 import json
 import os
 
 import pytest
+from nnunetv2.evaluation.find_best_configuration import dumb_trainer_config_plans_to_trained_models_dict
 
 from nnunet_ext.cascade.settings import SelectiveRefinement, TwoStageError
 from nnunet_ext.run import cascade
@@ -195,12 +197,29 @@ def test_steps_are_run_and_what_comes_next_is_said(place, ran, monkeypatch):
     assert log.name == f"{PLANS}_2d_selective_fold_2.txt"
     assert any(line.endswith(f"2d_selective fold 2; output in {log}") for line in said)
     assert any("took 1:01" in line for line in said)
-    tail = "\n".join(said[-3:])
+    tail = "\n".join(said[-4:])
     assert f"nnunet_ext predict --two-stage -i IMAGES -o OUT -d {DATASET} -c 2d_selective -p {PLANS}" in tail
-    best = (
-        f"nnUNetv2_find_best_configuration {DATASET} -c 2d_lowres 2d_selective -p {PLANS} -tr nnUNetTrainer {TRAINER}"
+    best = f"  nnUNetv2_find_best_configuration {DATASET} -c"
+    assert said[-2:] == [
+        f"{best} 2d_lowres -p {PLANS} -tr nnUNetTrainer -f 2 --disable_ensembling",
+        f"{best} 2d_selective -p {PLANS} -tr {TRAINER} -f 2 --disable_ensembling",
+    ]
+
+
+@pytest.mark.parametrize("trainer", [TRAINER, "nnUNetTrainer"])
+def test_nnunet_compares_no_models_but_the_trained_ones(place, trainer):
+    stages = find_stages(Request(DATASET, trainer=trainer))
+    asked = []
+    for line in next_commands(stages):
+        if "find_best_configuration" in line:
+            flags = argparse.ArgumentParser()
+            for flag in ("-c", "-p", "-tr", "-f"):
+                flags.add_argument(flag, nargs="+")
+            found = flags.parse_known_args(line.split()[2:])[0]
+            asked += dumb_trainer_config_plans_to_trained_models_dict(found.tr, found.c, found.p)
+    assert sorted((m["trainer"], m["plans"], m["configuration"]) for m in asked) == sorted(
+        [("nnUNetTrainer", PLANS, "2d_lowres"), (trainer, PLANS, "2d_selective")]
     )
-    assert f"{best} -f 2 --disable_ensembling" in tail
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), CommandError("no memory")])
