@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
 
 
 @contextlib.contextmanager
@@ -30,12 +29,10 @@ def ends_when_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _end(_: int, frame: FrameType | None) -> None:
-    while frame is not None:
-        if frame.f_code in (_hold.__code__, _release.__code__):  # Python forgets exceptions there: once more, later
-            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            return
-        frame = frame.f_back
+def _end(*_: object) -> None:
+    if getattr(_thread, "forks", False):  # Python forgets exceptions in the hooks of a fork: once more, later
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return
     sys.exit(143)
 
 
@@ -54,11 +51,13 @@ _thread = threading.local()  # a mask is a thread's own
 
 
 def _hold() -> None:
+    _thread.forks = True  # until all hooks of others have run: ours come first and last
     _thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _release() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, _thread.mask)
+    _thread.forks = False
 
 
 def _begin() -> None:
