@@ -39,7 +39,10 @@ def assert_equal_to_the_plain_form(network, x, depth, stacked):
 
 
 @FORMS
-@pytest.mark.parametrize(("levels", "res_units", "size"), [(5, 1, 48), (5, 2, 32), (8, 1, 256), (8, 2, 256)])
+@pytest.mark.parametrize(
+    ("levels", "res_units", "size"),
+    [(5, 1, 48), (5, 2, 32), pytest.param(8, 1, 256, marks=pytest.mark.slow), (8, 2, 256)],
+)
 def test_every_slunet_is_equal_to_1e10(levels, res_units, size, stacked):
     torch.manual_seed(0)
     network = SLUNetSpec(levels, res_units).build(None, 2, 2, False).network.double()

@@ -135,6 +135,7 @@ SLOW_TO_COMPILE = (
     *(f"nnUNetTrainer{name}_Res2Net50" for name in ("MSNet", "M2SNet")),
     "nnUNetTrainerM2SNet_Res2Net50_DenseFilter",
     "nnUNetTrainerExt_Plain_MS_SL16",
+    "nnUNetTrainerExt_Plain_UNet_SL16",
     *(name for name in PRESETS if "HRNet" in name or "DeepLab" in name or "SINetV2" in name),
     *(f"nnUNetTrainerExt_Plain_{decoder}_OVe{lifted}" for decoder in ("MS", "M2S") for lifted in ("", "_SL16")),
     "nnUNetTrainerExt_Plain_UNet_OVe_SL16",

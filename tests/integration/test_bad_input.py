@@ -12,6 +12,11 @@ LIFTED, COMPOSED = "nnUNetTrainerSLUNet_5L1Res", "nnUNetTrainerExt_Plain_UNet"
 CRAFTED = ("-p", "nnUNetCraftedPlans")
 
 
+def slow(*values):
+    """Another mistake of the same kind; what each is answered with is tested without nnU-Net, too."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def refusal(host, trainer, *flags, configuration="2d", **changes):
     """The output of a training that must fail before it makes a folder."""
     output = host.refuse(*host.train_command(trainer, 0, *flags, configuration=configuration), **changes)
@@ -23,9 +28,9 @@ def refusal(host, trainer, *flags, configuration="2d", **changes):
     ("trainer", "message"),
     [
         (f"nnUNetTrainerSLUNnet_5L1Res{SHORT}", f"Did you mean {LIFTED}{SHORT}?"),
-        (f"{LIFTED}_0epochs", "the suffix _<N>epochs is allowed once, with N of at least 1; got _0epochs"),
-        (f"{LIFTED}_2iters_1epochs", f"Type: -tr {LIFTED}_1epochs_2iters"),
-        (f"nnUNetTrainerExt_Plaim_UNet{SHORT}", "there is no part 'Plaim'. Did you mean Plain?"),
+        slow(f"{LIFTED}_0epochs", "the suffix _<N>epochs is allowed once, with N of at least 1; got _0epochs"),
+        slow(f"{LIFTED}_2iters_1epochs", f"Type: -tr {LIFTED}_1epochs_2iters"),
+        slow(f"nnUNetTrainerExt_Plaim_UNet{SHORT}", "there is no part 'Plaim'. Did you mean Plain?"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_one(fresh_host, trainer, message):

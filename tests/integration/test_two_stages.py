@@ -43,23 +43,21 @@ def test_the_second_stage_is_validated_selectively(trained):
     assert len(json.loads((validation / "summary.json").read_text())["metric_per_case"]) == 4
 
 
-def test_prediction_with_both_networks_and_with_all_windows(trained, tmp_path):
+def test_prediction_with_both_networks(trained, tmp_path):
     images = trained.raw / trained.dataset / "imagesTs"
-    common = ("-i", images, "-f", 0, "-device", "cpu", "--disable_progress_bar", "--save_probabilities",
-              "-npp", 0, "-nps", 0)  # fmt: skip
-    predict = ("nnunet_ext", "predict", "--two-stage", *FLAGS, "-c", "2d_selective", *common)
-    trained.run(*predict, "-o", tmp_path / "few")
-    trained.run(*predict, "--budget", 1, "-o", tmp_path / "all")
-    trained.run("nnUNetv2_predict", *FLAGS, "-c", "2d_selective", *common, "-o", tmp_path / "stock")
-    names = sorted(f.name for f in (tmp_path / "stock").glob("*.png"))
-    assert len(names) == 2
+    trained.run(
+        "nnunet_ext", "predict", "--two-stage", *FLAGS, "-c", "2d_selective", "-i", images, "-o", tmp_path, "-f", 0,
+        "-device", "cpu", "--disable_progress_bar", "--save_probabilities", "-npp", 0, "-nps", 0,
+    )  # fmt: skip
+    names = sorted(f.name for f in tmp_path.glob("*.png"))
+    assert names == sorted(f.name.replace("_0000", "") for f in images.glob("*.png"))
     for name in names:
-        few, every, stock = (np.array(Image.open(tmp_path / d / name)) for d in ("few", "all", "stock"))
-        assert few.shape == stock.shape
-        assert (every == stock).all()
-        found = np.load(tmp_path / "few" / name.replace(".png", ".npz"))["probabilities"]
+        assert np.array(Image.open(tmp_path / name)).shape == (64, 64)
+        found = np.load(tmp_path / name.replace(".png", ".npz"))["probabilities"]
         np.testing.assert_allclose(found.sum(0), 1, atol=1e-3)
-    assert [r["selected"] for r in rows_of(tmp_path / "all" / "two_stage.csv")] == ["9", "9"]
+    rows = rows_of(tmp_path / "two_stage.csv")
+    assert [f"{row['case']}.png" for row in rows] == names
+    assert all(0 < int(row["selected"]) < int(row["windows"]) for row in rows)
 
 
 def test_the_curve_and_what_is_left_to_train(trained, tmp_path):
