@@ -42,18 +42,20 @@ class Dataset:
         """The identifiers of its plans, for messages."""
         return ", ".join(sorted(p.stem for p in self.folder.glob("*Plans*.json"))) or "none"
 
-    def plans(self, identifier: str) -> dict[str, Any]:
+    def plans(self, identifier: str, remedy: str | None = None) -> dict[str, Any]:
         """Read plans.
+
+        Args:
+            identifier: of the plans.
+            remedy: what to type if they are not there; None: how plans for two stages are made.
 
         Raises:
             TwoStageError: if there is no such file, or it holds no plans.
         """
         path = self.folder / f"{identifier}.json"
         if not path.is_file():
-            raise TwoStageError(
-                f"-p {identifier}: there is no {path}; plans there: {self.known_plans}. "
-                f"Type: nnunet_ext plan --two-stage -d {self.name} --plans-name {identifier}"
-            )
+            remedy = remedy or f"nnunet_ext plan --two-stage -d {self.name} --plans-name {identifier}"
+            raise TwoStageError(f"-p {identifier}: there is no {path}; plans there: {self.known_plans}. Type: {remedy}")
         return read_plans(path)
 
     def splits(self) -> list[dict[str, list[str]]] | None:

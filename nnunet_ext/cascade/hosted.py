@@ -24,11 +24,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_ext.architectures.activation import KnowsActivation
 from nnunet_ext.architectures.network import NetworkSpec, TrainingOutput
 from nnunet_ext.architectures.padding import nearest_multiple, pad_to_multiple
 from nnunet_ext.architectures.published.two_stage_unet import FEATURES, STRIDE, TwoStageUNet, check_features
@@ -49,7 +50,7 @@ def enlarged_size(size: Sequence[int], factor: int) -> list[int]:
     return [s // factor + s // 20 for s in size]
 
 
-class TwoStageNet(nn.Module):
+class TwoStageNet(KnowsActivation):
     """`(B, C, H, W)` -> logits `(B, K, H, W)`; in training a `TrainingOutput`.
 
     Its `logits` are the coarse network's, `(B, K, H / factor, W / factor)`, and its `extra` has `fine`, the logits
@@ -68,22 +69,12 @@ class TwoStageNet(nn.Module):
         output_channels: K.
     """
 
-    uses_sigmoid: Tensor
-
     def __init__(self, spec: TwoStageNetSpec, input_channels: int, output_channels: int) -> None:
         super().__init__()
         self.grid, self.factor = spec.grid, spec.factor
         self.coarse = TwoStageUNet(input_channels, output_channels, spec.features)
         self.fine = TwoStageUNet(input_channels, output_channels, spec.features)
         self.enlarged = False
-        self.register_buffer("uses_sigmoid", torch.tensor(False))
-        self._sigmoid = False  # python copy of the buffer: a branch on a tensor would break the compiled graph
-        self.register_load_state_dict_post_hook(_read_back)
-
-    def set_sigmoid(self, enabled: bool) -> None:
-        """Say whether outputs are sigmoids (region-based training) or one softmax."""
-        self.uses_sigmoid.fill_(enabled)
-        self._sigmoid = enabled
 
     def forward(self, x: Tensor) -> Tensor | TrainingOutput:
         """Return log p (labels) or logit p (regions), float32, of the input's size; see the class for training."""
@@ -126,11 +117,6 @@ class TwoStageNet(nn.Module):
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits.float()) if self._sigmoid else torch.softmax(logits.float(), 1)
-
-
-def _read_back(module: nn.Module, _incompatible: Any) -> None:
-    if isinstance(module, TwoStageNet):
-        module._sigmoid = bool(module.uses_sigmoid)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_ext.cascade.dataset import Dataset, find_dataset, folder_of, read_plans
+from nnunet_ext.cascade.dataset import find_dataset, folder_of
 from nnunet_ext.cascade.settings import TwoStageError
 
 
@@ -69,7 +69,8 @@ def find_source(dataset: str, identifier: str) -> Source:
             f"-d {dataset}: {raw / found.name} has no dataset.json. Planning reads the training labels from there; "
             f"see: nnunet_ext convert -h"
         )
-    plans = _read_plans(found, identifier)
+    remedy = f"nnUNetv2_plan_and_preprocess -d {found.number}   (or give one of these with -p)"
+    plans = found.plans(identifier, remedy)
     if not {"2d", "3d_fullres"} & set(plans["configurations"]):
         configurations = ", ".join(plans["configurations"]) or "none"
         raise TwoStageError(
@@ -77,13 +78,3 @@ def find_source(dataset: str, identifier: str) -> Source:
             f"Type: nnUNetv2_plan_and_preprocess -d {found.number}"
         )
     return Source(found.name, identifier, plans, raw / found.name, found.folder)
-
-
-def _read_plans(dataset: Dataset, identifier: str) -> dict[str, Any]:
-    path = dataset.folder / f"{identifier}.json"
-    if not path.is_file():
-        raise TwoStageError(
-            f"-p {identifier}: there is no {path}; plans there: {dataset.known_plans}. "
-            f"Type: nnUNetv2_plan_and_preprocess -d {dataset.number}   (or give one of these with -p)"
-        )
-    return read_plans(path)

@@ -13,11 +13,12 @@ Softmax (or sigmoid, for regions) of what is returned is the mean probability ex
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from nnunet_ext.architectures.activation import KnowsActivation
 
 
 def lowest_slices(mean_loss: Tensor, n_selected: int) -> Tensor:
@@ -64,7 +65,7 @@ def logit_mean_probability(slices: Tensor) -> Tensor:
     return fused.clamp(min=-87.0, max=87.0)
 
 
-class SliceSelection(nn.Module):
+class SliceSelection(KnowsActivation):
     """Remembers which slices predict, and fuses them. Its state travels in the network's state dict.
 
     Buffers (what stock nnU-Net prediction needs is in the checkpoint's weights):
@@ -82,7 +83,6 @@ class SliceSelection(nn.Module):
 
     selected: Tensor
     mean_loss: Tensor
-    uses_sigmoid: Tensor
 
     def __init__(self, depth: int, n_selected: int) -> None:
         super().__init__()
@@ -93,14 +93,6 @@ class SliceSelection(nn.Module):
         start = (depth - n_selected) // 2
         self.register_buffer("selected", torch.arange(start, start + n_selected))
         self.register_buffer("mean_loss", torch.full((depth,), float("nan")))
-        self.register_buffer("uses_sigmoid", torch.tensor(False))
-        self._sigmoid = False  # python copy of the buffer: a branch on a tensor would break the compiled graph
-        self.register_load_state_dict_post_hook(_read_back)
-
-    def set_sigmoid(self, enabled: bool) -> None:
-        """Say whether outputs are sigmoids (region-based training) or one softmax."""
-        self.uses_sigmoid.fill_(enabled)
-        self._sigmoid = enabled
 
     def update(self, mean_loss: Tensor) -> None:
         """Take the mean losses of an epoch and select anew.
@@ -126,8 +118,3 @@ class SliceSelection(nn.Module):
         """
         kept = slices.index_select(2, self.selected)
         return logit_mean_probability(kept) if self._sigmoid else log_mean_probability(kept)
-
-
-def _read_back(module: nn.Module, _incompatible: Any) -> None:
-    if isinstance(module, SliceSelection):
-        module._sigmoid = bool(module.uses_sigmoid)
