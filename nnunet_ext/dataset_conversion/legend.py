@@ -1,159 +1,205 @@
-"""What the masks' values mean, from the flags `--labels`, `--ignore` and `--threshold`."""
+"""What the masks' values, colours and class names mean, from the flags `--labels`, `--ignore`, `--threshold`, ..."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnunet_ext.dataset_conversion.masks import BINARY, DecodedMask, read_class_mask, read_mask
-from nnunet_ext.dataset_conversion.problems import Problem
+import numpy as np
 
-MOST_CLASSES = 254  # with background and ignore they fill the 256 values of an 8-bit label file
-LARGEST_VALUE = 65535
-RESERVED = ("background", "ignore")
-EXAMPLE = "type for example --labels background=0 road=3 car=8"
+from nnunet_ext.dataset_conversion.legend_flags import (
+    LARGEST_VALUE,
+    RESERVED,
+    Entry,
+    contradictions,
+    parsed_ignore,
+    parsed_labels,
+    parsed_regions,
+)
+from nnunet_ext.dataset_conversion.masks import (
+    BINARY,
+    DecodedMask,
+    labels_of_values,
+    read_class_mask,
+    read_colour_mask,
+    read_mask,
+)
+from nnunet_ext.dataset_conversion.pixels import Reading
+from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
+
+OTHERS = ("refuse", "background", "ignore")
 
 
 @dataclass(frozen=True)
 class Legend:
-    """How masks become nnU-Net's labels.
+    """How annotations become nnU-Net's labels.
 
     Attributes:
-        names: label names with their labels, as in ``dataset.json``: background 0, classes from 1 on, ignore last.
-        value_of: label name -> value in the masks, for what the flags name.
-        label_of: value in the masks -> label; None for binary masks.
+        names: label names with their labels: background 0, classes from 1 on, ignore last.
+        entries: label name -> what the flags name it by: values, colours or class names.
+        label_of: value in the masks -> label; None for binary masks and for colours.
+        label_of_colour: packed RGB (red * 65536 + green * 256 + blue) -> label; None unless colours are named.
+        label_of_class: class name in polygon files -> label; empty if every polygon is foreground.
+        others: label of what is not named; None to refuse it.
         threshold: for binary masks, see :func:`nnunet_ext.dataset_conversion.masks.read_mask`.
+        regions: region name -> its labels, for region-based training; empty for plain labels.
+        rules: how files are read.
     """
 
     names: Mapping[str, int]
-    value_of: Mapping[str, int] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = field(default_factory=dict)
     label_of: Mapping[int, int] | None = None
+    label_of_colour: Mapping[int, int] | None = None
+    label_of_class: Mapping[str, int] = field(default_factory=dict)
+    others: int | None = None
     threshold: int | None = None
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    rules: Reading = Reading()
 
     @property
     def ignore_label(self) -> int | None:
         """The label that is left out of training and scores."""
         return self.names.get("ignore")
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether there is background and foreground only, and perhaps pixels to ignore."""
+        return self.label_of is None and self.label_of_colour is None and not self.label_of_class
+
     def read(self, path: Path) -> DecodedMask:
-        """Decode one mask.
+        """Decode one mask file.
 
         Raises:
-            RefusedFile: see the two functions that read masks.
+            RefusedFile: see the functions that read masks.
         """
-        if self.label_of is None:
-            return read_mask(path, self.threshold, self.value_of.get("ignore"))
-        return read_class_mask(path, self.label_of, may_ignore="ignore" not in self.names)
+        if self.label_of_colour is not None:
+            return read_colour_mask(path, self.label_of_colour, self.others, self.rules)
+        if self.is_binary:
+            ignored = self.entries.get("ignore")
+            return read_mask(path, self.threshold, ignored.values if ignored else (), self.rules)
+        return read_class_mask(path, self.label_of or {}, self.others, "ignore" not in self.names, self.rules)
+
+    def of_values(self, values: np.ndarray, path: Path) -> DecodedMask:
+        """Turn values that an annotation computed into labels.
+
+        Args:
+            values: (H, W) integers. Binary: 0 background, anything else foreground, unless it is to be ignored.
+            path: file to name in messages.
+
+        Raises:
+            RefusedFile: for values that no flag names.
+        """
+        if not self.is_binary:
+            return labels_of_values(values, path, self.label_of or {}, self.others, "ignore" not in self.names)
+        labels = (values > (self.threshold or 0)).astype(np.uint8)
+        ignored = self.entries.get("ignore")
+        if ignored:
+            labels[np.isin(values, ignored.values)] = self.names["ignore"]
+        return DecodedMask(labels, "values")
+
+    def label_of_name(self, name: str, path: Path) -> int:
+        """Return the label of a class that a polygon file names; any name is foreground if masks are binary.
+
+        Raises:
+            RefusedFile: for names that no flag names.
+        """
+        if self.is_binary:
+            return 1
+        label = self.label_of_class.get(name, self.others)
+        if label is None:
+            where = f"{path} has the class {name!r}; --labels names {', '.join(self.label_of_class) or 'none'}"
+            remedy = f"add it to --labels, as 'mine={name}', or take all others as background: --other background"
+            raise RefusedFile("unnamed-class", "classes that --labels does not name", where, remedy)
+        return label
+
+    def dataset_labels(self) -> dict[str, int | tuple[int, ...]]:
+        """``labels`` of ``dataset.json``: the classes, or the regions with their lists."""
+        if not self.regions:
+            return dict(self.names)
+        ignored: dict[str, int | tuple[int, ...]] = {} if self.ignore_label is None else {"ignore": self.ignore_label}
+        return {"background": 0, **self.regions, **ignored}
+
+    def regions_class_order(self) -> tuple[int, ...] | None:
+        """For each region, the label that its pixels get when regions are written as labels; None without regions.
+
+        nnU-Net writes the regions one over the other in this order, so each gets a label that no later one has.
+        """
+        if not self.regions:
+            return None
+        order, later = [], set[int]()
+        for labels in reversed(list(self.regions.values())):
+            order.append(min(set(labels) - later))
+            later |= set(labels)
+        return tuple(reversed(order))
 
     def sentences(self, pixels: Mapping[int, int]) -> Iterator[str]:
         """Say what the user should know, given the number of training pixels of each label."""
         classes = {name: label for name, label in self.names.items() if name not in RESERVED}
-        if self.label_of is not None and "background" not in self.value_of:
+        if not self.is_binary and "background" not in self.entries and self.others != 0 and not pixels[0]:
             yield (
                 f"no class is called background: the classes are labels 1 to {len(classes)}, and background, label 0, "
                 "has no pixels. nnU-Net fills borders with label 0 and leaves it out of its Dice loss and of all scores"
             )
-        absent = [f"{n}={self.value_of[n]}" for n, label in classes.items() if n in self.value_of and not pixels[label]]
+        absent = [str(self.entries[n]) for n, label in classes.items() if n in self.entries and not pixels[label]]
         if absent:
             yield (
                 f"classes in no training mask: {' '.join(absent)}. They cannot be learnt, and where the test masks "
                 "lack them as well, nnU-Net's mean over classes is NaN"
             )
-        if self.ignore_label is not None and not pixels[self.ignore_label]:
-            yield f"no training mask holds the value of --ignore {self.value_of['ignore']}"
+        if self.ignore_label is not None and not pixels[self.ignore_label] and "ignore" in self.entries:
+            yield f"no training mask holds the value of --ignore {self.entries['ignore'].text}"
 
 
 def legend_from_flags(
-    labels: Sequence[str] | None, ignore: int | None, threshold: int | None, problems: list[Problem]
+    labels: Sequence[str] | None,
+    ignore: int | str | None,
+    threshold: int | None,
+    problems: list[Problem],
+    *,
+    other: str = "refuse",
+    regions: Sequence[str] | None = None,
+    rules: Reading = Reading(),  # noqa: B008 - frozen
 ) -> Legend:
     """Make the legend; what is wrong with the flags is appended to ``problems``.
 
     Args:
-        labels: ``NAME=VALUE`` for each class, or None for binary masks.
-        ignore: value of the pixels that nnU-Net is to ignore, or None.
+        labels: ``NAME=WHAT`` for each class, or None for binary masks. WHAT is one or several of: a value (``8``), a
+            range (``26-31``), a colour (``#804080``), a class name of polygon files, with commas between them.
+        ignore: what nnU-Net is to ignore: values, ranges or colours; or None.
         threshold: foreground of binary masks is value > threshold.
         problems: appended to; nothing is raised. The legend then takes any value for foreground.
+        other: what becomes of values that no flag names: "refuse", "background" or "ignore".
+        regions: ``NAME=CLASS,CLASS`` for region-based training, the large regions first.
+        rules: how files are read.
     """
     n_before = len(problems)
-    problems += _ignore_problems(ignore)
-    ignored = {} if ignore is None else {"ignore": ignore}
-    if labels is None:
-        return Legend(_numbered(["foreground"], ignored), ignored, None, threshold)
-    values = _parsed(labels, problems)
-    problems += _contradictions(values, ignore, threshold)
+    ignored = parsed_ignore(ignore, problems)
+    if labels is None and other == "refuse":
+        names = _numbered(["foreground"], ignored is not None)
+        entries = {"ignore": ignored} if ignored else {}
+        return Legend(names, entries, threshold=threshold, rules=rules, regions=parsed_regions(regions, names, problems))
+    named = parsed_labels(labels or (), problems)
+    problems += contradictions(named, ignored, threshold, other, labels is not None)
     if len(problems) > n_before:
-        return Legend(BINARY, {}, dict.fromkeys(range(LARGEST_VALUE + 1), 1))
-    value_of = dict(values) | ignored
-    names = _numbered([name for name in value_of if name not in RESERVED], ignored)
-    return Legend(names, value_of, {value: names[name] for name, value in value_of.items()})
+        return Legend(BINARY, {}, dict.fromkeys(range(LARGEST_VALUE + 1), 1), rules=rules)
+    entries = {entry.name: entry for entry in named} | ({"ignore": ignored} if ignored else {})
+    names = _numbered([n for n in entries if n not in RESERVED], ignored is not None or other == "ignore")
+    others = {"refuse": None, "background": 0, "ignore": names.get("ignore")}[other]
+    colours = {colour: names[n] for n, entry in entries.items() for colour in entry.colours}
+    return Legend(
+        names,
+        entries,
+        {value: names[n] for n, entry in entries.items() for value in entry.values},
+        colours or None,
+        {text: names[n] for n, entry in entries.items() for text in entry.classes},
+        others,
+        None,
+        parsed_regions(regions, names, problems),
+        rules,
+    )
 
 
-def _numbered(classes: Sequence[str], ignored: Mapping[str, int]) -> dict[str, int]:
-    names = ["background", *classes, *ignored]
+def _numbered(classes: Sequence[str], ignores: bool) -> dict[str, int]:
+    names = ["background", *classes, *(["ignore"] if ignores else [])]
     return {name: label for label, name in enumerate(names)}
-
-
-def _ignore_problems(ignore: int | None) -> Iterator[Problem]:
-    if ignore is not None and not 0 <= ignore <= LARGEST_VALUE:
-        where = f"--ignore {ignore}; allowed are 0 to {LARGEST_VALUE}"
-        yield Problem("value out of range", where, "name the value that the unlabelled pixels have in the masks")
-
-
-def _parsed(labels: Sequence[str], problems: list[Problem]) -> list[tuple[str, int]]:
-    """Name and value of each well-formed entry."""
-    parsed = []
-    for text in labels:
-        name, _, number = text.partition("=")
-        if not re.fullmatch(r"[+-]?[0-9]+", number) or not name or name != name.strip() or not name.isprintable():
-            where = f"--labels {text!r}; allowed is NAME=VALUE, without spaces around the name, VALUE a whole number"
-            problems.append(Problem("class without name and value", where, EXAMPLE + ", entries apart by spaces"))
-        elif not 0 <= int(number) <= LARGEST_VALUE:
-            where = f"--labels {text}; allowed are values from 0 to {LARGEST_VALUE}"
-            problems.append(Problem("value out of range", where, "name the value that the class has in the masks"))
-        else:
-            parsed.append((name, int(number)))
-    return parsed
-
-
-def _contradictions(values: Sequence[tuple[str, int]], ignore: int | None, threshold: int | None) -> Iterator[Problem]:
-    yield from _reserved_names(values)
-    yield from _repeated(values)
-    if threshold is not None:
-        where = f"--threshold {threshold} makes binary masks, --labels names classes"
-        yield Problem("two flags that exclude each other", where, "leave --threshold away, or --labels")
-    for name, value in values:
-        if value == ignore:
-            where = f"--labels {name}={value} and --ignore {ignore}"
-            yield Problem("value both a class and ignored", where, f"leave {name}={value} or --ignore away")
-    n_classes = sum(name != "background" for name, _ in values)
-    if not n_classes and values:
-        where = "--labels names background only; nnU-Net needs a class to segment"
-        yield Problem("no class besides background", where, EXAMPLE)
-    if n_classes > MOST_CLASSES:
-        where = f"--labels names {n_classes} classes besides background; allowed are {MOST_CLASSES}"
-        yield Problem("more classes than label files can hold", where, "join classes in the masks, or convert twice")
-
-
-def _reserved_names(values: Sequence[tuple[str, int]]) -> Iterator[Problem]:
-    for name, value in values:
-        if name.lower() == "ignore":
-            where = f"--labels {name}={value}; nnU-Net keeps this name for pixels that are not learnt"
-            remedy = f"pass --ignore {value} instead, or give the class another name"
-            yield Problem("reserved class name", where, remedy)
-        elif name.lower() == "background" != name:
-            where = f"--labels {name}={value}; nnU-Net's name is background, in small letters"
-            yield Problem("reserved class name", where, f"type background={value}, or give the class another name")
-
-
-def _repeated(values: Sequence[tuple[str, int]]) -> Iterator[Problem]:
-    names, numbers = Counter(name for name, _ in values), Counter(value for _, value in values)
-    for name in (n for n, times in names.items() if times > 1):
-        entries = " ".join(f"{name}={value}" for other, value in values if other == name)
-        remedy = "give each value a name of its own; to join classes, write one value for them into the masks"
-        yield Problem("class name given twice", f"--labels {entries}", remedy)
-    for value in (v for v, times in numbers.items() if times > 1):
-        entries = " ".join(f"{name}={value}" for name, other in values if other == value)
-        yield Problem("value named twice", f"--labels {entries}", "keep one name for this value")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from nnunet_ext.dataset_conversion.pairs import jpeg_mask
-from nnunet_ext.dataset_conversion.pixels import decode, refuse_transparency
+from nnunet_ext.dataset_conversion.pixels import LOSSY_FORMATS, Reading, decode, refuse_transparency
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
+
+if TYPE_CHECKING:
+    from nnunet_ext.dataset_conversion.legend import Legend
 
 VALUES_SHOWN = 8
 BINARY = {"background": 0, "foreground": 1}
@@ -20,70 +23,163 @@ CLASS_REMEDY = "if each value is a class, name them all: --labels {classes}"
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
+MOST_SPREAD = 32  # of the channels of a grey pixel in a colour JPEG
+PLAIN = Reading()
+
+
 @dataclass(frozen=True)
 class DecodedMask:
     """A mask as it will be written.
 
     Attributes:
         labels: (H, W) uint8, 0 background, 1 foreground, or several classes; the highest may be nnU-Net's ignore.
-        encoding: how the file marks the foreground: "0/1", "0/255", "threshold" or "classes"; "" if it has none.
+        encoding: how the file marks the foreground: "0/1", "0/255", "threshold", "classes", "colours", or what an
+            annotation of another kind calls itself; "" if a binary mask has no foreground.
         stray_pixels: number of pixels that were not 0, 1 or 255 before thresholding.
         notes: what was changed, as templates with ``{masks}``.
+        as_is: the file can be used unchanged: a PNG with one channel of 8 bits that holds just these labels.
+        overlap: number of pixels that several classes claim; the later class has them.
     """
 
     labels: np.ndarray
     encoding: str
     stray_pixels: int = 0
     notes: tuple[str, ...] = ()
+    as_is: bool = False
+    overlap: int = 0
 
 
-def read_mask(path: Path, threshold: int | None = None, ignore: int | None = None) -> DecodedMask:
+@dataclass(frozen=True)
+class MaskFile:
+    """Labels in an image file of the same size as the image."""
+
+    path: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def read(self, legend: Legend, shape: tuple[int, int]) -> DecodedMask:
+        """Decode; whether the size is ``shape`` is checked elsewhere."""
+        return legend.read(self.path)
+
+
+def read_mask(
+    path: Path, threshold: int | None = None, ignore: Sequence[int] = (), rules: Reading = PLAIN
+) -> DecodedMask:
     """Decode one binary mask.
 
     Values that are a subset of {0, 1} or {0, 255} become labels 0 and 1. Other values need a ``threshold``:
     foreground is value > threshold. 1-bit files and palette indices 0/1 are labels already and are not
-    thresholded. Pixels of the value ``ignore`` become label 2, whatever the others are.
+    thresholded. Pixels of the values ``ignore`` become label 2, whatever the others are. A JPEG needs a threshold.
 
     Raises:
         RefusedFile: not readable (see :func:`nnunet_ext.dataset_conversion.pixels.decode`), lossy, coloured,
             transparent, ambiguous palette, or values that are not binary.
     """
-    values, are_labels, notes = _grey_values(_decode_mask(path), path)
-    if ignore is None:
-        return _binary(path, values, are_labels, threshold, notes)
-    ignored = values == ignore
-    mask = _binary(path, np.where(ignored, 0, values), are_labels, threshold, notes)
-    return replace(mask, labels=np.where(ignored, IGNORE_IN_BINARY, mask.labels).astype(np.uint8))
+    image = _decode_mask(path, rules, lossy=threshold is not None)
+    values, are_labels, notes = _grey_values(image, path, rules)
+    ignored = np.isin(values, ignore) if ignore else None
+    mask = _binary(path, values if ignored is None else np.where(ignored, 0, values), are_labels, threshold, notes)
+    if ignored is not None:
+        mask = replace(mask, labels=np.where(ignored, IGNORE_IN_BINARY, mask.labels).astype(np.uint8))
+    return replace(mask, as_is=_is_as_is(image, values, mask.labels))
 
 
-def read_class_mask(path: Path, label_of: Mapping[int, int], may_ignore: bool = True) -> DecodedMask:
+def read_class_mask(
+    path: Path,
+    label_of: Mapping[int, int],
+    others: int | None = None,
+    may_ignore: bool = True,
+    rules: Reading = PLAIN,
+) -> DecodedMask:
     """Decode one mask whose values, or palette indices, are classes.
 
     Args:
         path: mask file.
         label_of: value -> label, 0 to 255.
+        others: label of all other values; None to refuse them.
         may_ignore: whether the message about other values offers ``--ignore``.
+        rules: how files are read.
 
     Raises:
         RefusedFile: as for :func:`read_mask`, and for values that ``label_of`` lacks.
     """
-    image = _decode_mask(path)
-    values, notes = _class_values(image, path)
+    image = _decode_mask(path, rules)
+    values, notes = _class_values(image, path, rules)
+    mask = labels_of_values(values, path, label_of, others, may_ignore)
+    return replace(mask, notes=notes, as_is=_is_as_is(image, values, mask.labels))
+
+
+def labels_of_values(
+    values: np.ndarray, path: Path, label_of: Mapping[int, int], others: int | None, may_ignore: bool = True
+) -> DecodedMask:
+    """Map (H, W) unsigned values to labels.
+
+    Raises:
+        RefusedFile: for values that ``label_of`` lacks, if ``others`` is None.
+    """
     counts = np.bincount(values.ravel())
     present = np.flatnonzero(counts).tolist()
     unnamed = [value for value in present if value not in label_of]
-    if unnamed:
+    if unnamed and others is None:
         raise _refused(_unnamed_values(path, counts, unnamed, may_ignore))
     table = np.zeros(counts.size, np.uint8)
-    table[present] = [label_of[value] for value in present]
-    return DecodedMask(table[values], "classes", 0, notes)
+    table[present] = [label_of.get(value, others) for value in present]
+    return DecodedMask(table[values], "classes")
 
 
-def _decode_mask(path: Path) -> Image.Image:
-    image = decode(path)
-    if image.format in ("JPEG", "MPO"):
-        raise _refused(jpeg_mask(path))
+def read_colour_mask(
+    path: Path, label_of_colour: Mapping[int, int], others: int | None = None, rules: Reading = PLAIN
+) -> DecodedMask:
+    """Decode one mask whose colours are classes; palettes and grey files count by the colours they show.
+
+    Args:
+        path: mask file.
+        label_of_colour: red * 65536 + green * 256 + blue -> label, 0 to 255.
+        others: label of all other colours; None to refuse them.
+        rules: how files are read.
+
+    Raises:
+        RefusedFile: as for :func:`read_mask`, and for colours that ``label_of_colour`` lacks.
+    """
+    image = _decode_mask(path, rules)
+    if image.mode in ("LA", "RGBA") and rules.alpha == "refuse":
+        refuse_transparency(image, path)
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.uint32), 2, 0)
+    packed, places, counts = np.unique(red << 16 | green << 8 | blue, return_inverse=True, return_counts=True)
+    unnamed = [i for i, colour in enumerate(packed.tolist()) if colour not in label_of_colour]
+    if unnamed and others is None:
+        unnamed.sort(key=lambda i: -int(counts[i]))
+        shown = [f"#{int(packed[i]):06x} ({int(counts[i])} pixels)" for i in unnamed[:VALUES_SHOWN]]
+        more = f" and {len(unnamed) - VALUES_SHOWN} more colours" if len(unnamed) > VALUES_SHOWN else ""
+        remedy = (
+            "add the colours to --labels, as NAME=#rrggbb (several with commas between them), or say what all others "
+            "are: --other background, or --other ignore"
+        )
+        where = f"{path} holds {', '.join(shown)}{more}"
+        raise RefusedFile("unnamed-colours", "masks with colours that --labels does not name", where, remedy)
+    table = np.array([label_of_colour.get(colour, others) for colour in packed.tolist()], np.uint8)
+    return DecodedMask(table[places].reshape(image.size[::-1]), "colours")
+
+
+def _decode_mask(path: Path, rules: Reading, lossy: bool = False) -> Image.Image:
+    image = decode(path, rules)
+    if image.format in LOSSY_FORMATS and not lossy:
+        remedy = (
+            "export the masks again as PNG; binary masks that exist as JPEG only need --threshold 127 (foreground is "
+            "value > 127), which counts the pixels that compression has changed"
+        )
+        where = f"{path} is a JPEG; allowed are PNG, BMP, TIFF, GIF and PPM"
+        raise RefusedFile("mask-lossy", "masks in a lossy format", where, remedy)
     return image
+
+
+def _is_as_is(image: Image.Image, values: np.ndarray, labels: np.ndarray) -> bool:
+    return image.format == "PNG" and image.mode == "L" and not image.info.get("transparency") and (
+        values.dtype == np.uint8 and np.array_equal(values, labels)
+    )  # fmt: skip
 
 
 def _binary(
@@ -104,31 +200,33 @@ def _binary(
 
 
 def _refused(problem: Problem) -> RefusedFile:
-    return RefusedFile(problem.what, problem.where, problem.remedy, problem.values)
+    return RefusedFile(problem.code, problem.what, problem.where, problem.remedy, problem.values)
 
 
-def _class_values(image: Image.Image, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _class_values(image: Image.Image, path: Path, rules: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
     """(H, W) unsigned values and notes."""
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8), ()
     if image.mode == "P":
         return np.asarray(image), ("palette indices of {masks} taken as values, whatever their colours",)
-    return _one_channel(image, path)
+    return _one_channel(image, path, rules)
 
 
-def _grey_values(image: Image.Image, path: Path) -> tuple[np.ndarray, bool, tuple[str, ...]]:
+def _grey_values(image: Image.Image, path: Path, rules: Reading) -> tuple[np.ndarray, bool, tuple[str, ...]]:
     """(H, W) unsigned values, whether they are labels 0/1 already, and notes."""
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8), True, ()
     if image.mode == "P":
         return _palette_values(image, path)
-    values, notes = _one_channel(image, path)
+    values, notes = _one_channel(image, path, rules)
     return values, False, notes
 
 
-def _one_channel(image: Image.Image, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    if image.mode in ("LA", "RGBA"):
+def _one_channel(image: Image.Image, path: Path, rules: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
+    if image.mode in ("LA", "RGBA") and rules.alpha == "refuse":
         refuse_transparency(image, path)
+    if image.format in LOSSY_FORMATS and image.mode == "RGB":
+        return _grey_of_jpeg(image, path), ("{masks} in RGB reduced to one channel",)
     if image.mode == "L" or image.mode.startswith("I;16"):
         return np.asarray(image), ()
     if image.mode == "LA":
@@ -138,7 +236,18 @@ def _one_channel(image: Image.Image, path: Path) -> tuple[np.ndarray, tuple[str,
         return grey, ("{masks} in RGB reduced to one channel",)
     what, remedy = "masks with an unsupported pixel type", "export them as 8-bit grey PNG"
     allowed = "1, L, LA, I;16, P, RGB and RGBA"
-    raise RefusedFile(what, f"{path} has Pillow mode {image.mode!r}; allowed are {allowed}", remedy)
+    where = f"{path} has Pillow mode {image.mode!r}; allowed are {allowed}"
+    raise RefusedFile("mask-pixel-type", what, where, remedy)
+
+
+def _grey_of_jpeg(image: Image.Image, path: Path) -> np.ndarray:
+    """Luma, for a JPEG whose channels differ by no more than its compression explains."""
+    rgb = np.asarray(image)
+    spread = int((rgb.max(axis=2) - rgb.min(axis=2)).max())
+    if spread > MOST_SPREAD:
+        where = f"{path}: channels differ by up to {spread}; allowed for a grey JPEG is {MOST_SPREAD}"
+        raise RefusedFile("mask-coloured", "coloured masks", where, "export black and white masks as PNG")
+    return np.asarray(image.convert("L"))
 
 
 def _one_of_equal_channels(rgb: np.ndarray, path: Path) -> np.ndarray:
@@ -146,8 +255,11 @@ def _one_of_equal_channels(rgb: np.ndarray, path: Path) -> np.ndarray:
     if coloured.any():
         example = tuple(rgb[coloured][0].tolist())
         where = f"{path}: {int(coloured.sum())} pixels are not grey, such as RGB {example}; allowed is grey"
-        remedy = "export black and white masks, or masks with one channel and a value for each class (see --labels)"
-        raise RefusedFile("coloured masks", where, remedy)
+        remedy = (
+            "name the colours: --labels background=#000000 NAME=#{:02x}{:02x}{:02x} ...; or export black and white masks, "
+            "or masks with one channel and a value for each class (see --labels)"
+        ).format(*example)
+        raise RefusedFile("mask-coloured", "coloured masks", where, remedy)
     return rgb[..., 0]
 
 
@@ -175,7 +287,7 @@ def _palette_refused(path: Path, why: str, classes: tuple[int, ...] = ()) -> Ref
     remedy = "export these masks as 8-bit grey PNG without a palette, 0 for background and 255 for foreground"
     if classes:
         remedy += "; " + CLASS_REMEDY
-    return RefusedFile("palette masks without a clear foreground", f"{path}: {why}", remedy, classes)
+    return RefusedFile("mask-palette", "palette masks without a clear foreground", f"{path}: {why}", remedy, classes)
 
 
 def _shown(counts: np.ndarray, values: Sequence[int]) -> str:
@@ -189,7 +301,7 @@ def _unnamed_values(path: Path, counts: np.ndarray, unnamed: list[int], may_igno
     remedy = "add to --labels, each with its class's name: {classes}"
     remedy += "; or leave pixels of one value out of training and scores: --ignore {last}" if may_ignore else ""
     where = f"{path} holds {_shown(counts, unnamed)}"
-    return Problem("masks with values that --labels does not name", where, remedy, tuple(unnamed))
+    return Problem("unnamed-values", "masks with values that --labels does not name", where, remedy, tuple(unnamed))
 
 
 def _stray_values(path: Path, counts: np.ndarray) -> Problem:
@@ -199,10 +311,10 @@ def _stray_values(path: Path, counts: np.ndarray) -> Problem:
         "value above 0 is foreground; " + CLASS_REMEDY
     )
     where = f"{path} holds {_shown(counts, present)}; allowed are 0 and 1, or 0 and 255"
-    return Problem("masks that are not binary", where, remedy, tuple(present))
+    return Problem("mask-not-binary", "masks that are not binary", where, remedy, tuple(present))
 
 
 def _emptied_by(threshold: int, path: Path) -> Problem:
     where = f"{path} holds only 0 and 1, so --threshold {threshold} leaves no foreground"
     remedy = "multiply these masks by 255 if 1 is foreground, or set their 1s to 0 if not"
-    return Problem("0/1 masks that the threshold would empty", where, remedy)
+    return Problem("threshold-empties", "0/1 masks that the threshold would empty", where, remedy)
