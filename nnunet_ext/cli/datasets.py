@@ -4,73 +4,75 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_ext.cli.convert_flags import add_convert, options_of, source_of
+from nnunet_ext.cli.convert_report import (
+    print_diagnosis,
+    print_dry_run,
+    print_layouts,
+    print_result,
+    progress_bars,
+    write_report,
+)
 from nnunet_ext.cli.errors import CommandLineError
 
 if TYPE_CHECKING:
-    from nnunet_ext.dataset_conversion.convert import ConversionResult, LabelShare
+    from nnunet_ext.dataset_conversion.datasets import DatasetLayout
+    from nnunet_ext.dataset_conversion.options import Target
 
-
-def add_convert(sub: argparse.ArgumentParser) -> None:
-    """Define the arguments of `convert`."""
-    sub.add_argument("-i", type=Path, required=True, metavar="IMAGES", help="folder of training images")
-    sub.add_argument("-m", type=Path, required=True, metavar="MASKS", help="folder of their masks, same stems")
-    sub.add_argument("-d", type=int, required=True, metavar="ID", help="dataset id, 1 to 999")
-    sub.add_argument("-n", required=True, metavar="NAME", help="dataset name, letters, digits, - and _")
-    sub.add_argument("--image-suffix", default="", help="end of the images' stems that the masks lack, e.g. _img")
-    sub.add_argument("--mask-suffix", default="", help="end of the masks' stems that the images lack, e.g. _mask")
-    sub.add_argument("--test-images", type=Path, metavar="DIR", help="folder of test images")
-    sub.add_argument("--test-masks", type=Path, metavar="DIR", help="folder of their masks, for evaluation")
-    sub.add_argument("--threshold", type=int, help="foreground is above this value, for masks with others than 0/1/255")
-    sub.add_argument(
-        "--labels",
-        nargs="+",
-        metavar="NAME=VALUE",
-        help="classes by their value in the masks, e.g. background=0 road=3 car=8; without it, masks are binary",
-    )
-    sub.add_argument("--ignore", type=int, metavar="VALUE", help="pixels of this value are neither learnt nor scored")
-    sub.add_argument("--overwrite", action="store_true", help="replace the dataset of this id and name")
+__all__ = ["add_convert", "convert"]
 
 
 def convert(args: argparse.Namespace) -> int:
-    """Convert image and mask pairs into nnU-Net raw format."""
-    from nnunet_ext.dataset_conversion.convert import convert as run
+    """Convert 2D images and their annotations into nnU-Net raw format; look at everything first."""
+    from nnunet_ext.dataset_conversion.convert import diagnose
 
-    raw = os.environ.get("nnUNet_raw")
-    if not raw:
-        raise CommandLineError("nnUNet_raw is not set. Type: export nnUNet_raw=/a/folder/for/datasets")
-    _refuse_known_id(args.d, args.n)
-    result = run(
-        args.i, args.m, args.d, args.n, Path(raw), image_suffix=args.image_suffix, mask_suffix=args.mask_suffix,
-        test_images=args.test_images, test_masks=args.test_masks, threshold=args.threshold,
-        labels=args.labels, ignore=args.ignore, overwrite=args.overwrite, progress=print,
-    )  # fmt: skip
-    _print_labels(result.labels)
-    for note in result.notes:
-        print(f"note: {note}")
-    print(
-        f"{result.dataset_folder}: {result.n_train} training and {result.n_test} test images "
-        f"({result.n_test_labels} with masks), {result.image_mode}, {_content(result)}"
-    )
-    print(f"next: nnUNetv2_plan_and_preprocess -d {args.d} -c 2d --verify_dataset_integrity")
+    if args.list is not None:
+        return print_layouts(args.list)
+    layout = _layout(args.dataset)
+    source = source_of(args, layout)
+    target = _target(args, layout)
+    _refuse_known_id(target.dataset_id, target.name)
+    with progress_bars() as progress:
+        diagnosis = diagnose(source, target, options_of(args, layout), progress)
+    print_diagnosis(diagnosis)
+    if args.report is not None:
+        write_report(diagnosis, args.report)
+    if args.dry_run:
+        return print_dry_run(diagnosis)
+    with progress_bars() as progress:
+        result = diagnosis.write(progress)
+    print_result(result, target)
     return 0
 
 
-def _content(result: ConversionResult) -> str:
-    n_classes = sum(label.name not in ("background", "ignore") for label in result.labels)
-    return f"{n_classes} classes" if n_classes > 1 else f"{100 * result.foreground_share:.1f} % foreground"
+def _layout(name: str | None) -> DatasetLayout | None:
+    if name is None:
+        return None
+    from nnunet_ext.dataset_conversion.datasets import find_layout
+
+    return find_layout(name)
 
 
-def _print_labels(labels: Sequence[LabelShare]) -> None:
-    if labels:
-        width = max(len(label.name) for label in labels)
-        print(f"{'label':5}  {'name':{width}}  in masks  of the training pixels")
-    for label in labels:
-        value = "-" if label.value is None else label.value
-        print(f"{label.label:5}  {label.name:{width}}  {value:>8}  {100 * label.share:8.3f} %")
+def _target(args: argparse.Namespace, layout: DatasetLayout | None) -> Target:
+    from nnunet_ext.dataset_conversion.options import Target
+
+    name = args.n or (layout.name if layout else None)
+    if args.d is None or name is None:
+        missing = "-d ID" if args.d is None else "-n NAME"
+        raise CommandLineError(
+            f"{missing} is missing. Type for example: nnunet_ext convert -i IMAGES -m MASKS -d 501 -n Polyps"
+        )
+    folders = {}
+    for variable, kind in (("nnUNet_raw", "datasets"), ("nnUNet_preprocessed", "preprocessed data")):
+        if not os.environ.get(variable):
+            raise CommandLineError(
+                f"{variable} is not set. Type: export {variable}=/a/folder/for/{kind.replace(' ', '_')}"
+            )
+        folders[variable] = Path(os.environ[variable])
+    return Target(args.d, name, folders["nnUNet_raw"], folders["nnUNet_preprocessed"])
 
 
 def _refuse_known_id(dataset_id: int, name: str) -> None:

@@ -25,7 +25,7 @@ from nnunet_ext.dataset_conversion.masks import (
     read_colour_mask,
     read_mask,
 )
-from nnunet_ext.dataset_conversion.pixels import Reading
+from nnunet_ext.dataset_conversion.pixels import PLAIN, Reading
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
 
 OTHERS = ("refuse", "background", "ignore")
@@ -55,7 +55,7 @@ class Legend:
     others: int | None = None
     threshold: int | None = None
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    rules: Reading = Reading()
+    rules: Reading = PLAIN
 
     @property
     def ignore_label(self) -> int | None:
@@ -178,7 +178,9 @@ def legend_from_flags(
     if labels is None and other == "refuse":
         names = _numbered(["foreground"], ignored is not None)
         entries = {"ignore": ignored} if ignored else {}
-        return Legend(names, entries, threshold=threshold, rules=rules, regions=parsed_regions(regions, names, problems))
+        return Legend(
+            names, entries, threshold=threshold, rules=rules, regions=parsed_regions(regions, names, problems)
+        )
     named = parsed_labels(labels or (), problems)
     problems += contradictions(named, ignored, threshold, other, labels is not None)
     if len(problems) > n_before:

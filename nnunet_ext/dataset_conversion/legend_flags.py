@@ -99,7 +99,9 @@ def contradictions(
         yield Problem("flags-exclude", "two flags that need each other", where, remedy)
     if threshold is not None:
         where = f"--threshold {threshold} makes binary masks, --labels names classes"
-        yield Problem("flags-exclude", "two flags that exclude each other", where, "leave --threshold away, or --labels")
+        yield Problem(
+            "flags-exclude", "two flags that exclude each other", where, "leave --threshold away, or --labels"
+        )
     for entry in entries:
         if ignored and (set(entry.values) & set(ignored.values) or set(entry.colours) & set(ignored.colours)):
             where = f"--labels {entry} and --ignore {ignored.text}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from nnunet_ext.dataset_conversion.pixels import LOSSY_FORMATS, Reading, decode, refuse_transparency
+from nnunet_ext.dataset_conversion.pixels import LOSSY_FORMATS, PLAIN, Reading, decode, refuse_transparency
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 MOST_SPREAD = 32  # of the channels of a grey pixel in a colour JPEG
-PLAIN = Reading()
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def labels_of_values(
     if unnamed and others is None:
         raise _refused(_unnamed_values(path, counts, unnamed, may_ignore))
     table = np.zeros(counts.size, np.uint8)
-    table[present] = [label_of.get(value, others) for value in present]
+    table[present] = [label_of.get(value, others or 0) for value in present]
     return DecodedMask(table[values], "classes")
 
 
@@ -256,8 +255,8 @@ def _one_of_equal_channels(rgb: np.ndarray, path: Path) -> np.ndarray:
         example = tuple(rgb[coloured][0].tolist())
         where = f"{path}: {int(coloured.sum())} pixels are not grey, such as RGB {example}; allowed is grey"
         remedy = (
-            "name the colours: --labels background=#000000 NAME=#{:02x}{:02x}{:02x} ...; or export black and white masks, "
-            "or masks with one channel and a value for each class (see --labels)"
+            "name the colours: --labels background=#000000 NAME=#{:02x}{:02x}{:02x} ...; or export black and white "
+            "masks, or masks with one channel and a value for each class (see --labels)"
         ).format(*example)
         raise RefusedFile("mask-coloured", "coloured masks", where, remedy)
     return rgb[..., 0]

@@ -53,6 +53,9 @@ class Reading:
     color: str = "auto"
 
 
+PLAIN = Reading()
+
+
 @dataclass(frozen=True)
 class DecodedImage:
     """An image as it will be written.
@@ -89,7 +92,7 @@ class ImageFile:
         return read_image(self.path, rules)
 
 
-def decode(path: Path, rules: Reading = Reading()) -> Image.Image:  # noqa: B008 - frozen
+def decode(path: Path, rules: Reading = PLAIN) -> Image.Image:
     """Read a file completely.
 
     Raises:
@@ -148,7 +151,7 @@ def is_deep_colour(image: Image.Image) -> bool:
     return raw_mode.partition(";")[2].startswith("16")
 
 
-def read_image(path: Path, rules: Reading = Reading()) -> DecodedImage:  # noqa: B008 - frozen
+def read_image(path: Path, rules: Reading = PLAIN) -> DecodedImage:
     """Decode one image to grey or RGB without changing a pixel value.
 
     Raises:

@@ -2,87 +2,256 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from nnunet_ext.dataset_conversion.checks import announced
+from nnunet_ext.dataset_conversion.cases import Case
+from nnunet_ext.dataset_conversion.inspecting import Finding, files_of, stamp
 from nnunet_ext.dataset_conversion.legend import Legend
-from nnunet_ext.dataset_conversion.pairs import Pair
-from nnunet_ext.dataset_conversion.pixels import as_mode, read_image
+from nnunet_ext.dataset_conversion.parallel import Progress, in_order
+from nnunet_ext.dataset_conversion.pixels import as_mode
 from nnunet_ext.dataset_conversion.problems import ConversionError, RefusedFile, describe
+from nnunet_ext.dataset_conversion.splits import Fold
 
-CHANNEL_NAMES = {"RGB": ("R", "G", "B"), "L": ("grey",), "I;16": ("grey",)}
+RGB = ("R", "G", "B")
+CHANNEL_NAMES = {"RGB": RGB, "RGB;16": RGB, "L": ("grey",), "I;16": ("grey",), "F": ("grey",)}
+NEED_TIFF = ("RGB;16", "F")  # PNG readers cut the one to 8 bits and cannot hold the other
+LISTED_FROM = 5000  # more cases than this are listed in dataset.json: nnU-Net's own listing is quadratic
+SPLITS_FILE = "splits_final.json"
 
 
-def write_dataset(
-    target: Path,
-    name: str,
-    train: Sequence[Pair],
-    test: Sequence[Pair],
-    mode: str,
-    legend: Legend,
-    progress: Callable[[str], None] | None,
-) -> None:
-    """Write the data set to a hidden folder beside ``target``, then rename it; nothing half-written remains.
+@dataclass(frozen=True)
+class Writing:
+    """Writes one case; picklable, so that it runs in worker processes.
 
-    Args:
-        target: the ``Dataset<id>_<name>`` folder; an old one is replaced, and kept if anything fails.
-        name: data set name for ``dataset.json``.
-        train: complete pairs.
-        test: pairs, with or without mask.
-        mode: "L", "I;16" or "RGB", the common mode of all images.
-        legend: what the masks' values mean.
-        progress: called now and then with a short text.
+    Attributes:
+        folder: the temporary folder.
+        mode: common mode of the images.
+        legend: what masks mean, and how files are read.
+        link: hard links to files that can be used unchanged, instead of copies.
+    """
+
+    folder: Path
+    mode: str
+    legend: Legend
+    link: bool
+
+    @property
+    def ending(self) -> str:
+        """``.png``, or ``.tif`` for pixels that PNG cannot hold or nnU-Net's reader would cut."""
+        return ending_of(self.mode)
+
+    def __call__(self, job: tuple[Case, Finding]) -> tuple[bool, bool]:
+        """Write image and label file; tell for each whether the source was used unchanged.
+
+        Raises:
+            RefusedFile: a source file changed since it was checked.
+            OSError: the output could not be written.
+        """
+        case, finding = job
+        _refuse_changed(case, finding)
+        part = "Ts" if case.is_test else "Tr"
+        image = self.folder / f"images{part}" / f"{case.name}_0000{self.ending}"
+        image_unchanged = finding.image_as_is and finding.image_mode == self.mode and self.ending == ".png"
+        if image_unchanged:
+            self._reuse(case.image.files[0], image)
+        else:
+            self._save(as_mode(case.image.read(self.legend.rules), self.mode), image)
+        if case.mask is None:
+            return image_unchanged, False
+        label = self.folder / f"labels{part}" / f"{case.name}{self.ending}"
+        mask_unchanged = finding.mask_as_is and self.ending == ".png"
+        if mask_unchanged:
+            self._reuse(case.mask.files[0], label)
+        else:
+            self._save(case.mask.read(self.legend, finding.size[::-1]).labels, label)
+        return image_unchanged, mask_unchanged
+
+    def _reuse(self, source: Path, target: Path) -> None:
+        if not self.link:
+            shutil.copyfile(source, target)
+            return
+        source = source.resolve()
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without hard links
+            os.symlink(source, target)
+
+    def _save(self, pixels: np.ndarray, path: Path) -> None:
+        if self.ending == ".png":
+            Image.fromarray(pixels).save(path)
+            return
+        import tifffile
+
+        tifffile.imwrite(path, pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack")
+
+
+def ending_of(mode: str) -> str:
+    """File ending of a data set with images of this mode."""
+    return ".tif" if mode in NEED_TIFF else ".png"
+
+
+def _refuse_changed(case: Case, finding: Finding) -> None:
+    for path, before in zip(files_of(case), finding.stamps, strict=True):
+        if stamp(path) != before:
+            where = f"{path} was changed or removed while the conversion ran"
+            raise RefusedFile("file-changed", "files that changed since they were checked", where, "convert again")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A data set ready to be written.
+
+    Attributes:
+        target: the ``Dataset<id>_<name>`` folder.
+        cases: all cases.
+        findings: one for each case.
+        mode: common mode of the images.
+        legend: what masks mean.
+        splits: for ``splits_final.json``.
+        cases_csv: text of ``cases.csv``.
+        about: further entries of ``dataset.json``, such as "reference" and "licence".
+        link: see :class:`Writing`.
+        workers: number of processes.
+    """
+
+    target: Path
+    cases: Sequence[Case]
+    findings: Sequence[Finding]
+    mode: str
+    legend: Legend
+    splits: Sequence[Fold]
+    cases_csv: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    link: bool = False
+    workers: int = 1
+
+    def metadata(self) -> dict[str, str]:
+        """``{file name: content}`` of the three text files; equal for equal sources and flags."""
+        return {
+            "dataset.json": json.dumps(self._dataset_json(), indent=4) + "\n",
+            "cases.csv": self.cases_csv,
+            SPLITS_FILE: splits_text(self.splits),
+        }
+
+    def _dataset_json(self) -> dict[str, object]:
+        ending, train = ending_of(self.mode), [case for case in self.cases if not case.is_test]
+        content: dict[str, object] = {
+            "channel_names": {str(index): channel for index, channel in enumerate(CHANNEL_NAMES[self.mode])},
+            "labels": self.legend.dataset_labels(),
+            "numTraining": len(train),
+            "file_ending": ending,
+            "name": self.target.name.partition("_")[2],
+            "licence": "not stated",
+            "converted_by": "nnunet_ext convert",
+            "overwrite_image_reader_writer": "NaturalImage2DIO",
+            **self.about,
+        }
+        if order := self.legend.regions_class_order():
+            content["regions_class_order"] = order
+        if len(train) > LISTED_FROM:
+            content["dataset"] = {
+                case.name: {
+                    "images": [f"imagesTr/{case.name}_0000{ending}"],
+                    "label": f"labelsTr/{case.name}{ending}",
+                }
+                for case in train
+            }
+        return content
+
+    def files(self) -> list[str]:
+        """Every image and label file, relative to the target."""
+        ending = ending_of(self.mode)
+        names = []
+        for case in self.cases:
+            part = "Ts" if case.is_test else "Tr"
+            names.append(f"images{part}/{case.name}_0000{ending}")
+            if case.mask is not None:
+                names.append(f"labels{part}/{case.name}{ending}")
+        return names
+
+
+def splits_text(splits: Sequence[Fold]) -> str:
+    """Text of ``splits_final.json``."""
+    return json.dumps(list(splits), indent=4) + "\n"
+
+
+def differing_files(output: Output) -> list[str]:
+    """Names of files in which the target differs from the output; empty if it was converted from just this before."""
+    differing = []
+    for name, text in output.metadata().items():
+        path = output.target / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            differing.append(name)
+    present = {
+        f"{sub}/{p.name}" for sub in ("imagesTr", "imagesTs", "labelsTr", "labelsTs") for p in _listed(output, sub)
+    }
+    return differing + sorted(set(output.files()) ^ present)
+
+
+def _listed(output: Output, sub: str) -> list[Path]:
+    folder = output.target / sub
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def write_dataset(output: Output, progress: Progress | None) -> tuple[int, int]:
+    """Write the data set to a hidden folder beside the target, then rename it; nothing half-written remains.
+
+    An old target is replaced, and kept if anything fails.
+
+    Returns:
+        The number of images and of masks that were linked or copied instead of written anew.
 
     Raises:
         ConversionError: a source file changed since it was checked.
         OSError: the output could not be written.
     """
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(3)}")
-    part_of = {pair.image: "Tr" for pair in train} | {pair.image: "Ts" for pair in test}
+    target = output.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(target)
+    temporary = target.with_name(f".{target.name}.tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     try:
-        for pair in announced([*train, *test], "wrote", progress):
-            _write_pair(pair, temporary, part_of[pair.image], mode, legend)
-        _write_dataset_json(temporary, name, len(train), mode, legend)
+        for sub in sorted({name.partition("/")[0] for name in output.files()}):
+            (temporary / sub).mkdir(parents=True)
+        write = Writing(temporary, output.mode, output.legend, output.link)
+        jobs = list(zip(output.cases, output.findings, strict=True))
+        reused = list(in_order(write, jobs, output.workers, "wrote", progress))
+        for name, text in output.metadata().items():
+            (temporary / name).write_text(text, encoding="utf-8")
         _put_in_place(temporary, target)
     except RefusedFile as refused:
         raise ConversionError(describe([refused.problem]), [refused.problem]) from refused
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return sum(image for image, _ in reused), sum(mask for _, mask in reused)
 
 
-def _write_pair(pair: Pair, folder: Path, part: str, mode: str, legend: Legend) -> None:
-    pixels = as_mode(read_image(pair.image), mode)
-    _save(pixels, folder / f"images{part}" / f"{pair.case}_0000.png")
-    if pair.mask is not None:
-        _save(legend.read(pair.mask).labels, folder / f"labels{part}" / f"{pair.case}.png")
+def _remove_left_over(target: Path) -> None:
+    """Remove what a killed conversion to the same target on this machine left."""
+    start = f".{target.name}.tmp-{socket.gethostname()}-"
+    for folder in target.parent.glob(f"{start}*"):
+        number = folder.name[len(start) :].partition("-")[0]
+        if number.isdigit() and not _runs(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _save(pixels: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def _write_dataset_json(folder: Path, name: str, n_train: int, mode: str, legend: Legend) -> None:
-    from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
-
-    generate_dataset_json(
-        str(folder),
-        channel_names={str(index): channel for index, channel in enumerate(CHANNEL_NAMES[mode])},
-        labels=dict(legend.names),
-        num_training_cases=n_train,
-        file_ending=".png",
-        dataset_name=name,
-        license="not stated",
-        converted_by="nnunet_ext convert",
-        overwrite_image_reader_writer="NaturalImage2DIO",
-    )
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _put_in_place(new: Path, target: Path) -> None:

@@ -195,7 +195,7 @@ def class_pairs(folder):
 
     mask = np.repeat(np.array([0, 4, 9, 4], np.uint8), 5)[:, None].repeat(16, axis=1)
     for index in range(5):
-        for kind, content in (("images", mask * 20), ("masks", mask)):
+        for kind, content in (("images", mask * 20 + index), ("masks", mask)):
             (folder / kind).mkdir(exist_ok=True)
             Image.fromarray(content).save(folder / kind / f"c{index}.png")
     return ["-i", folder / "images", "-m", folder / "masks", "-d", 502, "-n", "Streets"]

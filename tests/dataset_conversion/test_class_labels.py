@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dataset_conversion.conversion_flags import with_options
 from PIL import Image
 
 from nnunet_ext.dataset_conversion.convert import ConversionError, ConversionResult, LabelShare, convert
@@ -44,7 +45,7 @@ class Workplace:
             save(pixels, self.masks / f"c{index}{ending}")
 
     def convert(self, **options) -> ConversionResult:
-        return convert(self.images, self.masks, 7, "Streets", self.raw, **options)
+        return convert(self.images, self.masks, 7, "Streets", self.raw, **with_options(options))
 
     def refused(self, **options) -> str:
         before = snapshot(self.raw)
@@ -79,10 +80,10 @@ def test_values_become_labels_in_the_order_of_the_names(place):
     assert result.notes == ()
     n = VALUES.size
     assert result.labels == (
-        LabelShare(0, "background", 0, (VALUES == 0).sum() / n),
-        LabelShare(1, "car", 8, 16 / n),
-        LabelShare(2, "road", 3, 64 / n),
-        LabelShare(3, "ignore", 200, 16 / n),
+        LabelShare(0, "background", "0", (VALUES == 0).sum() / n),
+        LabelShare(1, "car", "8", 16 / n),
+        LabelShare(2, "road", "3", 64 / n),
+        LabelShare(3, "ignore", "200", 16 / n),
     )
     assert result.foreground_share == pytest.approx(80 / (n - 16))
 
@@ -148,7 +149,7 @@ def test_as_many_classes_as_eight_bits_hold(place):
 
 
 def test_test_masks_hold_classes_as_well(place, tmp_path):
-    save(np.zeros((*SIZE, 3), np.uint8), tmp_path / "ti" / "t.png")
+    save(np.full((*SIZE, 3), 77, np.uint8), tmp_path / "ti" / "t.png")
     save(VALUES, tmp_path / "tm" / "t.png")
     flags = {"test_images": tmp_path / "ti", "test_masks": tmp_path / "tm"}
     result = place.convert(labels=CLASSES, ignore=200, **flags)
@@ -176,7 +177,7 @@ def test_binary_masks_with_a_value_to_ignore(place, foreground, ignored):
     np.testing.assert_array_equal(written(result), np.select([VALUES == 3, VALUES == 200], [1, 2], 0))
     assert result.foreground_share == pytest.approx(64 / (VALUES.size - 16))
     assert [(label.name, label.value) for label in result.labels] == [
-        ("background", None), ("foreground", None), ("ignore", ignored)
+        ("background", None), ("foreground", None), ("ignore", str(ignored))
     ]  # fmt: skip
 
 
@@ -239,10 +240,10 @@ def test_soft_masks_get_a_message_of_bounded_length(place):
 @pytest.mark.parametrize(
     ("labels", "options", "value", "remedy"),
     [
-        (["road"], {}, "--labels 'road'; allowed is NAME=VALUE", "--labels background=0 road=3 car=8"),
+        (["road"], {}, "--labels 'road'; allowed is NAME=WHAT", "--labels background=0 road=3 car=8"),
         (["=3"], {}, "--labels '=3'", "type for example"),
-        (["road=x"], {}, "--labels 'road=x'", "type for example"),
-        (["sky=0,road=3"], {}, "--labels 'sky=0,road=3'", "entries apart by spaces"),
+        (["road=#12"], {}, "--labels road=#12: '#12'; allowed is NAME=WHAT", "type for example"),
+        (["sky=0,road=3"], {}, "--labels sky=0,road=3: 'road=3'", "entries apart by spaces"),
         (["road =3"], {}, "--labels 'road =3'", "entries apart by spaces"),
         (["road=65536"], {}, "road=65536; allowed are values from 0 to 65535", "value that the class has"),
         (["road=-1"], {}, "road=-1; allowed are values from 0 to 65535", "value that the class has"),
@@ -253,8 +254,8 @@ def test_soft_masks_get_a_message_of_bounded_length(place):
         (["background=0"], {}, "--labels names background only", "type for example"),
         (CLASSES, {"threshold": 3}, "--threshold 3 makes binary masks", "leave --threshold away, or --labels"),
         (CLASSES, {"ignore": 3}, "--labels road=3 and --ignore 3", "leave road=3 or --ignore away"),
-        (CLASSES, {"ignore": 65536}, "--ignore 65536; allowed are 0 to 65535", "unlabelled pixels"),
-        (None, {"ignore": -1}, "--ignore -1; allowed are 0 to 65535", "unlabelled pixels"),
+        (CLASSES, {"ignore": 65536}, "--ignore 65536; allowed are values from 0 to 65535", "unlabelled pixels"),
+        (None, {"ignore": -1}, "--ignore -1; allowed are values from 0 to 65535", "unlabelled pixels"),
     ],
 )
 def test_flags_are_refused(place, labels, options, value, remedy):
@@ -278,12 +279,13 @@ def test_coloured_masks_name_the_flag(place):
 
 
 def test_a_mask_that_changes_after_the_check(place):
-    def spoil(text: str) -> None:
-        if text == "checked 5 of 5 cases":
+    def spoil(*call: object) -> None:
+        if call == ("checked", 5, 5):
             save(VALUES + 1, place.masks / "c4.png")
 
     message = place.refused(labels=CLASSES, ignore=200, progress=spoil)
-    assert "class4=4" in message
+    assert "c4.png was changed or removed" in message
+    assert "convert again" in message
 
 
 # ---------------------------------------------------------------------------------------------- real data
@@ -305,7 +307,14 @@ def test_camvid(tmp_path, monkeypatch):
             (tmp_path / kind).mkdir(exist_ok=True)
             (tmp_path / kind / image.name).symlink_to((folder / kind / image.name).resolve())
     labels = [f"{name}={value}" for value, name in enumerate(CAMVID)]
-    result = convert(tmp_path / "images", tmp_path / "masks", 1, "CamVid", tmp_path / "raw", labels=labels, ignore=11)
+    result = convert(
+        tmp_path / "images",
+        tmp_path / "masks",
+        1,
+        "CamVid",
+        tmp_path / "raw",
+        **with_options({"labels": labels, "ignore": 11}),
+    )
     host.verify_dataset_integrity(str(result.dataset_folder), 1)
     for path in (tmp_path / "masks").iterdir():
         np.testing.assert_array_equal(written(result, path.stem), np.asarray(Image.open(path)) + 1)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_conversion.conversion_flags import with_options
 from PIL import Image, PngImagePlugin
 
 from nnunet_ext.dataset_conversion import writing
 from nnunet_ext.dataset_conversion.convert import ConversionError, ConversionResult, convert
 
-SIZE = (12, 16)  # H, W
+SIZE = (32, 40)  # H, W
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 GREY = RNG.integers(0, 256, SIZE, dtype=np.uint8)
@@ -39,7 +40,7 @@ class Workplace:
 
     def add_test(self, masks: bool = True) -> None:
         for index in range(2):
-            save(RGB, self.test_images / f"unseen{index}.png")
+            save(np.roll(RGB, index + 6), self.test_images / f"unseen{index}.png")
             if masks:
                 save(DISC * 255, self.test_masks / f"unseen{index}.png")
 
@@ -47,16 +48,17 @@ class Workplace:
         for path in self.masks.iterdir():
             save(pixels, path, **options)
 
-    def every_image(self, pixels: np.ndarray | Image.Image, **options) -> None:
-        for path in self.images.iterdir():
-            save(pixels, path, **options)
+    def every_image(self, pixels: np.ndarray, **options) -> None:
+        """Write the pixels as images, each turned by a row more: the same picture twice would be a find."""
+        for index, path in enumerate(sorted(self.images.iterdir())):
+            save(np.roll(pixels, index, axis=0), path, **options)
 
     def convert(self, dataset_id: int = 501, name: str = "Discs", **options) -> ConversionResult:
         if self.test_images.exists():
             options.setdefault("test_images", self.test_images)
         if self.test_masks.exists():
             options.setdefault("test_masks", self.test_masks)
-        return convert(self.images, self.masks, dataset_id, name, self.raw, **options)
+        return convert(self.images, self.masks, dataset_id, name, self.raw, **with_options(options))
 
     def refused(self, *args, **options) -> str:
         before = snapshot(self.raw)
@@ -87,8 +89,10 @@ def test_writes_nnunet_raw_format(place):
     sources = snapshot(place.raw.parent)
     result = place.convert()
     folder = place.raw / "Dataset501_Discs"
-    assert result == ConversionResult(folder, 6, 2, 2, "RGB", DISC.mean(), ())
-    assert sorted(p.name for p in folder.iterdir()) == ["dataset.json", "imagesTr", "imagesTs", "labelsTr", "labelsTs"]
+    assert result == ConversionResult(folder, 6, 2, 2, "RGB", DISC.mean(), (), n_reused=(8, 0))
+    assert sorted(p.name for p in folder.iterdir()) == [
+        *("cases.csv", "dataset.json", "imagesTr", "imagesTs", "labelsTr", "labelsTs", "splits_final.json")
+    ]
     assert sorted(p.name for p in (folder / "imagesTs").iterdir()) == ["unseen0_0000.png", "unseen1_0000.png"]
     for index in range(6):
         np.testing.assert_array_equal(pixels(folder / f"imagesTr/case{index}_0000.png"), np.roll(RGB, index))
@@ -271,7 +275,7 @@ def test_other_files_are_skipped_with_a_note(place):
 
 def test_progress_is_told(place):
     told: list[str] = []
-    place.convert(progress=told.append)
+    place.convert(progress=lambda *call: told.append("{} {} of {} cases".format(*call)))
     assert told[5] == "checked 6 of 6 cases"
     assert told[-1] == "wrote 6 of 6 cases"
 
@@ -358,17 +362,23 @@ FILE_FAULTS: list[tuple[str, Callable[[Path], object], str, str, str]] = [
     ("masks", truncate, "case3.png", "truncated", "copy or export these files again"),
     ("images", lambda p: p.write_bytes(b"none"), "case3.png", "cannot identify", "copy or export these files again"),
     ("images", tiff_with_empty_second_page, "case3.tif", "Missing dimensions", "copy or export these files again"),
-    ("images", rotated, "case3.png", "EXIF orientation 6; allowed is 1", "mogrify -auto-orient"),
-    ("masks", rotated, "case3.png", "EXIF orientation 6; allowed is 1", "mogrify -auto-orient"),
-    ("images", wide_png, "case3.png", "16 bits a channel", "export them with 8 bits a channel"),
+    ("images", rotated, "case3.png", "EXIF orientation 6; allowed is 1", "pass --exif turn"),
+    ("masks", rotated, "case3.png", "EXIF orientation 6; allowed is 1", "pass --exif turn"),
+    ("images", wide_png, "case3.png", "is 16-bit RGB", "same number of bits"),
     ("images", transparent, "case3.png", "alpha goes from 0 to 127; allowed is 255", "export without alpha"),
     ("images", keyed, "case3.png", "alpha goes from 0 to 255; allowed is 255", "export without alpha"),
     ("masks", lambda p: save(np.dstack([DISC, GREY]), p), "case3.png", "alpha goes from", "export without alpha"),
     ("images", two_pages, "case3.tif", "has 2 pages; allowed is 1", "export one page a file"),
-    ("images", lambda p: save(Image.new("F", (16, 12)), p, format="TIFF"), "case3.png", "mode 'F'; allowed", "8-bit"),
+    (
+        "images",
+        lambda p: save(Image.new("F", (16, 12)), p, format="TIFF"),
+        "case3.png",
+        "is float grey",
+        "same number of bits",
+    ),
     ("images", lambda p: save(GREY.astype(np.uint16), p), "case3.png", "16-bit grey", "same number of bits"),
     ("images", lambda p: save(RGB[:7, :9], p), "case3.png", "9 x 7; allowed is at least 8 x 8", "remove these pairs"),
-    ("masks", lambda p: save(DISC[:, 1:], p), "case3.png", "15 x 12 (width x height)", "at the same size"),
+    ("masks", lambda p: save(DISC[:, 1:], p), "case3.png", "39 x 32 (width x height)", "at the same size"),
     ("masks", soft, "case3.png", "255 (36 pixels), 10 (1 pixels)", "pass --threshold 127"),
     ("masks", lambda p: save(DISC + 1, p), "case3.png", "allowed are 0 and 1, or 0 and 255", "--threshold 127"),
     ("masks", lambda p: save(Image.new("F", (16, 12)), p, format="TIFF"), "case3.png", "mode 'F'; allowed", "8-bit"),
@@ -381,9 +391,21 @@ FILE_FAULTS: list[tuple[str, Callable[[Path], object], str, str, str]] = [
         "index 5 has the colour RGB (9, 0, 0)",
         "without a palette",
     ),
-    ("masks", as_jpeg, "case3.jpg", "is a JPEG; allowed are PNG, BMP and TIFF", "export the masks again as PNG"),
-    ("masks", disguised_jpeg, "case3.png", "is a JPEG; allowed are PNG, BMP and TIFF", "export the masks again"),
-    ("masks", lambda p: p.rename(p.with_suffix(".gif")), "case3.gif", "allowed are PNG, BMP and TIFF", "to PNG"),
+    (
+        "masks",
+        as_jpeg,
+        "case3.jpg",
+        "is a JPEG; allowed are PNG, BMP, TIFF, GIF and PPM",
+        "export the masks again as PNG",
+    ),
+    (
+        "masks",
+        disguised_jpeg,
+        "case3.png",
+        "is a JPEG; allowed are PNG, BMP, TIFF, GIF and PPM",
+        "need --threshold 127",
+    ),
+    ("masks", lambda p: p.rename(p.with_suffix(".webp")), "case3.webp", "allowed are PNG, BMP, TIFF", "to PNG"),
     ("images", lambda p: p.rename(p.with_suffix(".webp")), "case3.webp", "allowed are PNG, BMP, TIFF", "to PNG"),
     ("masks", lambda p: p.unlink(), "case3.png", "no mask with the stem 'case3'", "--mask-suffix"),
     ("images", lambda p: p.unlink(), "case3.png", "no image with the stem 'case3'", "add the missing files"),
@@ -431,7 +453,7 @@ def test_names_that_differ_only_in_case(place):
     for side, content in ((place.images, RGB), (place.masks, DISC)):
         save(content, side / "Case0.png")
     message = place.refused()
-    assert "Case0.png and case0.png" in message
+    assert f"Case0.png and {place.images / 'case0.png'}" in message
     assert "rename one of them" in message
 
 
@@ -500,8 +522,9 @@ def test_too_few_pairs(place):
         for index in (1, 2):
             (side / f"case{index}.png").unlink()
     message = place.refused()
-    assert "4 pairs found; nnU-Net's five folds need at least 5" in message
-    assert "add pairs to the folders after -i and -m" in message
+    assert "4 training cases for 5 folds (--folds)" in message
+    assert "pass --folds 4" in message
+    assert len(json.loads((place.convert(folds=4).dataset_folder / "splits_final.json").read_text())) == 4
 
 
 @pytest.mark.parametrize(("threshold", "remedy"), [(None, "-m names the right folder"), (200, "lower --threshold 200")])
@@ -550,14 +573,33 @@ def test_sources_inside_the_target(place):
 # ---------------------------------------------------------------------------------------------- nothing half-done
 
 
-def test_overwrite_is_asked_for_and_replaces(place):
+def test_a_second_run_changes_nothing(place):
+    place.add_test()
     folder = place.convert().dataset_folder
-    (folder / "old").write_text("x")
-    message = place.refused()
+    before, times = snapshot(place.raw), {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    assert place.convert().unchanged
+    assert snapshot(place.raw) == before
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == times
+
+
+@pytest.mark.parametrize("change", ["flag", "image", "mask", "file lost", "file more"])
+def test_overwrite_is_asked_for_and_replaces(place, change):
+    folder = place.convert().dataset_folder
+    options = {"seed": 7} if change == "flag" else {}
+    if change == "image":
+        save(RGB[::-1], place.images / "case0.png")
+    elif change == "mask":
+        save(DISC, place.masks / "case0.png")
+    elif change == "file lost":
+        (folder / "labelsTr" / "case1.png").unlink()
+    elif change == "file more":
+        (folder / "labelsTr" / "old.png").write_text("x")
+    message = place.refused(**options)
     assert "Dataset501_Discs exists" in message
     assert "--overwrite" in message
-    result = place.convert(overwrite=True)
-    assert not (folder / "old").exists()
+    result = place.convert(overwrite=True, **options)
+    assert not (folder / "labelsTr" / "old.png").exists()
+    assert (folder / "labelsTr" / "case1.png").exists()
     assert any(note.startswith("replaced the old Dataset501_Discs") for note in result.notes)
     assert os.listdir(place.raw) == ["Dataset501_Discs"]
 
@@ -569,8 +611,8 @@ def test_interrupted_conversion_leaves_the_old_state(place, monkeypatch, error, 
         place.convert()
     before = snapshot(place.raw)
 
-    def stop(text: str) -> None:
-        if text == "wrote 3 of 6 cases":
+    def stop(*call: object) -> None:
+        if call == ("wrote", 3, 6):
             assert any(p.name.startswith(".Dataset501_Discs.tmp-") for p in place.raw.iterdir())
             raise error
 
@@ -602,8 +644,8 @@ def test_refused_overwrite_keeps_the_old_data_set(place):
 
 
 def test_file_that_changes_after_the_check(place):
-    def spoil(text: str) -> None:
-        if text == "checked 6 of 6 cases":
+    def spoil(*call: object) -> None:
+        if call == ("checked", 6, 6):
             truncate(place.images / "case5.png")
 
     assert "case5.png" in place.refused(progress=spoil)

@@ -6,13 +6,15 @@ new data set is a new module; nothing else is edited.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from functools import lru_cache
 
 from nnunet_ext.dataset_conversion.datasets.layout import DatasetLayout
+from nnunet_ext.dataset_conversion.problems import ConversionError
 
-__all__ = ["DatasetLayout", "all_layouts"]
+__all__ = ["DatasetLayout", "all_layouts", "find_layout"]
 
 
 @lru_cache(maxsize=1)
@@ -25,3 +27,24 @@ def all_layouts() -> dict[str, DatasetLayout]:
                 raise RuntimeError(f"two data sets are called {layout.name}; the second is in {module.name}")
             found[layout.name] = layout
     return dict(sorted(found.items()))
+
+
+def find_layout(name: str) -> DatasetLayout:
+    """Return a layout by its name; capitals, "-" and blanks make no difference.
+
+    Raises:
+        ConversionError: there is none of this name; the message has the nearest.
+    """
+    layouts = all_layouts()
+    plain = {_plain(known): layout for known, layout in layouts.items()}
+    if _plain(name) in plain:
+        return plain[_plain(name)]
+    near = difflib.get_close_matches(_plain(name), plain, 3, 0.4)
+    nearest = f" Nearest: {', '.join(plain[key].name for key in near)}." if near else ""
+    raise ConversionError(
+        f"--dataset {name}: not one of the {len(layouts)} published datasets.{nearest} Type: nnunet_ext convert --list"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -1,0 +1,226 @@
+"""Which cases train, validate and test: official parts kept, otherwise folds that keep groups whole."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from nnunet_ext.dataset_conversion.cases import Case
+from nnunet_ext.dataset_conversion.problems import Problem, counted
+
+NNUNETS_FOLDS = 5
+NNUNETS_SEED = 12345
+MOST_PARTS = 20
+Fold = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How cases are divided where the data set does not say it.
+
+    Attributes:
+        folds: folds of a cross-validation; None for five, or none besides an official validation part.
+        val_share: share of the training cases in a single validation part, instead of folds.
+        test_share: share of all cases that is held out for test.
+        seed: of the shuffling.
+        straddling: whether a group may lie in several official parts; it is a warning then.
+    """
+
+    folds: int | None = None
+    val_share: float | None = None
+    test_share: float | None = None
+    seed: int = NNUNETS_SEED
+    straddling: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        """Check the flags themselves."""
+        for flag, share in (("--val-share", self.val_share), ("--test-share", self.test_share)):
+            if share is not None and not 0 < share < 1:
+                where, remedy = f"{flag} {share}; allowed are numbers between 0 and 1", f"type for example {flag} 0.3"
+                yield Problem("share-range", "share out of range", where, remedy)
+        if self.folds is not None and self.folds < 2:
+            where, remedy = (
+                f"--folds {self.folds}; allowed are 2 or more",
+                "for a single validation part: --val-share 0.3",
+            )
+            yield Problem("folds-range", "too few folds", where, remedy)
+        if self.folds is not None and self.val_share is not None:
+            where = f"--folds {self.folds} and --val-share {self.val_share}"
+            yield Problem("flags-exclude", "two flags that exclude each other", where, "leave one of the two away")
+
+
+FIVE_FOLDS = SplitRule()
+
+
+def with_test_part(
+    cases: Sequence[Case], rule: SplitRule, same: Mapping[str, str], problems: list[Problem]
+) -> list[Case]:
+    """Hold out ``rule.test_share`` of the cases; groups stay whole, structures and modalities keep their shares.
+
+    Cases of a validation part are divided like the others.
+    """
+    if rule.test_share is None:
+        return list(cases)
+    if any(case.is_test for case in cases):
+        n = sum(case.is_test for case in cases)
+        where = f"--test-share {rule.test_share}, but there are {counted(n, 'test case')} already"
+        problems.append(Problem("flags-exclude", "a second test part", where, "leave --test-share away"))
+        return list(cases)
+    held_out = _share_of(cases, rule.test_share, rule.seed, same, "--test-share", problems)
+    return [replace(case, split="test") if case.name in held_out else case for case in cases]
+
+
+def make_splits(cases: Sequence[Case], rule: SplitRule, same: Mapping[str, str], problems: list[Problem]) -> list[Fold]:
+    """Return what goes to nnU-Net's ``splits_final.json``.
+
+    An official validation part is fold 0; cross-validation folds follow if ``rule.folds`` asks for them. Without
+    groups, structures and modalities the five folds are those that nnU-Net would make itself.
+
+    Args:
+        cases: all cases; those for test are left out.
+        rule: what the flags say.
+        same: case -> earlier case with the same picture; both stay on one side.
+        problems: what is wrong is appended here.
+    """
+    train = sorted((case for case in cases if not case.is_test), key=lambda case: case.name)
+    n_before = len(problems)
+    problems += straddling_groups(cases, rule.straddling)
+    official = [case.name for case in train if case.split == "val"]
+    splits: list[Fold] = []
+    if official:
+        splits.append({"train": [c.name for c in train if c.split == "train"], "val": official})
+        if not splits[0]["train"]:
+            where, remedy = "all training cases are in the validation part", "name cases to train on"
+            problems.append(Problem("no-training-cases", "nothing to train on", where, remedy))
+    if rule.val_share is not None and not official:
+        chosen = _share_of(train, rule.val_share, rule.seed, same, "--val-share", problems)
+        names = [case.name for case in train]
+        splits.append({"train": [n for n in names if n not in chosen], "val": [n for n in names if n in chosen]})
+    elif rule.folds is not None or not official:
+        splits += _cross_validation(train, rule.folds or NNUNETS_FOLDS, rule.seed, same, problems)
+    if len(problems) == n_before or all(problem.is_warning for problem in problems[n_before:]):
+        _check(splits, train)
+    return splits
+
+
+def fold_sentence(splits: Sequence[Fold], dataset_id: int) -> Iterator[str]:
+    """Say which folds can be trained; nnU-Net trains others on a random 80:20 split without stopping."""
+    if splits and len(splits) < NNUNETS_FOLDS:
+        have = "fold 0" if len(splits) == 1 else f"folds 0 to {len(splits) - 1}"
+        yield (
+            f"splits_final.json has {have}: nnUNetv2_train {dataset_id} CONFIGURATION {len(splits)} and higher would "
+            "train on a random 80:20 split (pass --folds 5 for a cross-validation)"
+        )
+
+
+def straddling_groups(cases: Sequence[Case], allowed: bool) -> Iterator[Problem]:
+    """Check that no group is in several of train, val and test."""
+    parts_of: dict[str, dict[str, Case]] = {}
+    for case in cases:
+        if case.group:
+            parts_of.setdefault(case.group, {}).setdefault(case.split, case)
+    for group, parts in sorted(parts_of.items()):
+        if len(parts) > 1:
+            examples = ", ".join(f"{case.name} in {split}" for split, case in sorted(parts.items()))
+            where = f"group {group!r}: {examples}"
+            remedy = (
+                "scores would be too good: put each group into one part, or take it as it is with --allow-straddling"
+            )
+            what = "groups in several parts"
+            yield Problem("group-straddles", what, where, remedy, is_warning=allowed)
+
+
+def _cross_validation(
+    train: Sequence[Case], folds: int, seed: int, same: Mapping[str, str], problems: list[Problem]
+) -> list[Fold]:
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    names = [case.name for case in train]
+    groups = _groups(train, same)
+    n_groups = len(set(groups))
+    if n_groups < folds:
+        what = counted(len(names), "training case")
+        what += f" in {counted(n_groups, 'group')} (by name, or the same picture)" if n_groups < len(names) else ""
+        where = f"{what} for {folds} folds (--folds); each fold needs one to validate on"
+        remedy = f"add cases, or pass --folds {n_groups}" if n_groups > 1 else "add cases: at least 2 are needed"
+        problems.append(Problem("too-few-cases", "too few training pairs", where, remedy))
+        return []
+    if n_groups == len(names) and len(set(_strata(train))) == 1:
+        made = generate_crossval_split(names, seed=seed, n_splits=folds)
+        return [{part: [str(name) for name in fold[part]] for part in ("train", "val")} for fold in made]
+    part_of = _parts(train, folds, seed, groups)
+    return [
+        {"train": [n for n in names if part_of[n] != fold], "val": [n for n in names if part_of[n] == fold]}
+        for fold in range(folds)
+    ]
+
+
+def _share_of(
+    cases: Sequence[Case], share: float, seed: int, same: Mapping[str, str], flag: str, problems: list[Problem]
+) -> set[str]:
+    """Names of about ``share`` of the cases, as some of many equal parts."""
+    groups = _groups(cases, same)
+    n_groups = len(set(groups))
+    if n_groups < 2 or not 0 < share < 1:
+        where = (
+            f"{flag} {share} of {counted(len(cases), 'case')} in {counted(n_groups, 'group')}; at least 2 are needed"
+        )
+        problems.append(Problem("too-few-cases", "too few cases to divide", where, f"leave {flag} away"))
+        return set()
+    ratio = Fraction(share).limit_denominator(min(MOST_PARTS, n_groups))
+    taken = min(max(ratio.numerator, 1), max(ratio.denominator, 2) - 1)
+    part_of = _parts(cases, max(ratio.denominator, 2), seed, groups)
+    return {name for name, part in part_of.items() if part < taken}
+
+
+def _parts(cases: Sequence[Case], n: int, seed: int, groups: Sequence[str]) -> dict[str, int]:
+    """``{case: part}`` of ``n`` parts of about equal size, stratified, with no group in two parts."""
+    from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
+
+    strata = _strata(cases)
+    if len(set(groups)) < len(cases):
+        splitter = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
+    elif len(set(strata)) > 1 and max(strata.count(s) for s in set(strata)) >= n:
+        splitter = StratifiedKFold(n, shuffle=True, random_state=seed)
+    else:
+        splitter = KFold(n, shuffle=True, random_state=seed)
+    if isinstance(splitter, StratifiedGroupKFold) and max(strata.count(s) for s in set(strata)) < n:
+        strata = ["" for _ in strata]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a rare structure cannot be in every part
+        parts = list(splitter.split(np.zeros(len(cases)), strata, groups))
+    part_of = {cases[i].name: part for part, (_, chosen) in enumerate(parts) for i in chosen}
+    if any(not len(chosen) for _, chosen in parts):
+        raise RuntimeError(f"a part of {n} is empty for {len(set(groups))} groups")
+    return part_of
+
+
+def _strata(cases: Sequence[Case]) -> list[str]:
+    return [f"{case.structure}/{case.modality}" for case in cases]
+
+
+def _groups(cases: Sequence[Case], same: Mapping[str, str]) -> list[str]:
+    """Name each case's group; groups that share a picture are one, cases without group are their own."""
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while leader.get(key, key) != key:
+            key = leader[key]
+        return key
+
+    key_of = {case.name: f"group {case.group}" if case.group else f"case {case.name}" for case in cases}
+    for name, twin in same.items():
+        if name in key_of and twin in key_of:
+            leader[find(key_of[name])] = find(key_of[twin])
+    return [find(key_of[case.name]) for case in cases]
+
+
+def _check(splits: Sequence[Fold], train: Sequence[Case]) -> None:
+    """Make sure that every fold has every training case once."""
+    for number, fold in enumerate(splits):
+        if sorted([*fold["train"], *fold["val"]]) != sorted(case.name for case in train) or not fold["val"]:
+            raise RuntimeError(f"fold {number} does not divide the training cases")
