@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nnunet_ext.dataset_conversion.parallel import Progress
 
 SHOWN_NAMES = 8
+PLURALS = {"group": "groups", "structure": "structures", "modality": "modalities"}
 
 
 @contextmanager
@@ -111,10 +112,10 @@ def _print_found(diagnosis: Diagnosis) -> None:
         extent = f"{small[0]} x {small[1]}" + ("" if small == large else f" to {large[0]} x {large[1]}")
         rows.append(("images", f"{_counts(f.source_mode for f in diagnosis.findings)}; {extent}"))
     rows.append(("masks", _counts(f.encoding or "empty" for f in diagnosis.findings if f.label_pixels)))
-    for column in ("group", "structure", "modality"):
+    for column in PLURALS:
         values = Counter(getattr(case, column) for case in diagnosis.cases if getattr(case, column))
         if values:
-            rows.append((f"{column}s", f"{len(values)}: {_counts(values.elements())}"))
+            rows.append((PLURALS[column], f"{len(values)}: {_counts(values.elements())}"))
     if diagnosis.splits:
         sizes_of_folds = ", ".join(f"{len(fold['train'])}/{len(fold['val'])}" for fold in diagnosis.splits)
         rows.append(("folds", f"{len(diagnosis.splits)} (training/validation: {sizes_of_folds})"))
