@@ -46,7 +46,7 @@ LAYOUTS = (
         "MoNuSeg 2018 Training Data/Annotations/<TCGA name>.xml\n"
         "MoNuSegTestData/<TCGA name>.tif, .xml",
         version="the two zips of the challenge's page, side by side; a folder more around each does no harm",
-        confirmed="public loader: the two folders in several loaders, such as clownrat6/Tissue-Image-Segmentation",
+        confirmed="public loader: clownrat6/Tissue-Image-Segmentation docs/data_prepare.md, and several others",
         cases=find,
         counts={"train": 37, "test": 14},
         notes=("touching nuclei merge: the labels do not tell them apart",),
