@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,24 +91,39 @@ def shortened(row: str) -> str:
     return repr(row if len(row) <= SHOWN else row[:SHOWN] + "...")
 
 
+def table_of(csv: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table; every cell is a text, "" if it is empty.
+
+    Raises:
+        RefusedFile: "unreadable" if it is no CSV, "table-column" if one of ``columns`` is missing.
+    """
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False, na_filter=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        remedy = "copy or export the table again"
+        raise RefusedFile("unreadable", "files that cannot be read", f"{csv}: {error}", remedy) from error
+    table.columns = table.columns.str.strip()
+    for column in columns:
+        if column not in table:
+            where = f"{csv} has no column {column!r}; it has {', '.join(map(str, table.columns))}"
+            remedy = "name the columns as the data set does, or use another table"
+            raise RefusedFile("table-column", "tables without an expected column", where, remedy)
+    return table
+
+
 def runs_by_image(csv: Path, image_column: str, runs_column: str) -> dict[str, tuple[str, ...]]:
     """Rows of a table of run lengths, ``{image: rows}``, in the order of the file.
 
     Empty cells, and -1, say that an image has no object: it is kept, with ``()``.
 
     Raises:
-        RefusedFile: "unreadable" if it is no CSV, "table-column" if a column is missing.
+        RefusedFile: see :func:`table_of`.
     """
-    try:
-        table = pd.read_csv(csv, dtype=str, keep_default_na=False, na_filter=False)
-    except (OSError, ValueError) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
-        remedy = "copy or export the table again"
-        raise RefusedFile("unreadable", "files that cannot be read", f"{csv}: {error}", remedy) from error
-    for column in (image_column, runs_column):
-        if column not in table:
-            where = f"{csv} has no column {column!r}; it has {', '.join(map(str, table.columns))}"
-            remedy = "name the columns as the data set does, or use another table"
-            raise RefusedFile("table-column", "tables without an expected column", where, remedy)
+    return runs_of_table(table_of(csv, (image_column, runs_column)), image_column, runs_column)
+
+
+def runs_of_table(table: pd.DataFrame, image_column: str, runs_column: str) -> dict[str, tuple[str, ...]]:
+    """``{image: rows}`` of a table that is open already, see :func:`runs_by_image`."""
     found: dict[str, list[str]] = {}
     for image, text in zip(table[image_column], table[runs_column], strict=True):
         rows = found.setdefault(str(image), [])
