@@ -12,19 +12,7 @@ from nnunet_ext.dataset_conversion.masks import MaskFile
 from nnunet_ext.dataset_conversion.pixels import ImageFile
 from nnunet_ext.dataset_conversion.problems import Problem
 
-SEGNET_CLASSES = [
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-]
+SEGNET = "sky=0 building=1 pole=2 road=3 pavement=4 tree=5 sign=6 fence=7 car=8 pedestrian=9 bicyclist=10"
 UNLABELLED = 11
 COLOURS = """
 Animal 408040, Archway c00080, Bicyclist 0080c0, Bridge 008040, Building 800000, Car 400080, CartLuggagePram 4000c0,
@@ -76,7 +64,7 @@ LAYOUTS = (
         ),
         cases=find_segnet,
         counts={"train": 367, "val": 101, "test": 233},
-        labels=tuple(f"{name}={value}" for value, name in enumerate(SEGNET_CLASSES)),
+        labels=tuple(SEGNET.split()),
         ignore=str(UNLABELLED),
         notes=("frames of one video are in several parts of the official split, so scores are optimistic",),
     ),

@@ -9,9 +9,7 @@ from pathlib import Path
 from nnunet_ext.dataset_conversion.problems import Problem
 
 
-def files_by_key(
-    root: Path, pattern: str, key: str, problems: list[Problem], *, needed: bool = True
-) -> dict[str, Path]:
+def files_by_key(root: Path, pattern: str, key: str, problems: list[Problem], *, needed: bool = True) -> dict[str, Path]:
     """``{key: file}`` for the files below ``root`` that match.
 
     Args:

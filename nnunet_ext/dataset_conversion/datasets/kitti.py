@@ -50,7 +50,7 @@ KITTI = DatasetLayout(
         "data_semantics/testing/image_2/000000_10.png"
     ),
     version="data_semantics.zip; its folders semantic_rgb and instance are not read",
-    confirmed="public documentation: devkit README (stevenwudi/6DVNET devkit_semantics), names of the images from memory",
+    confirmed="public documentation: README of the devkit (stevenwudi/6DVNET devkit_semantics/README.md)",
     cases=partial(find, structure="Street scene", with_test=True),
     counts={"train": 200, "test": 200},
     labels=BY_LABEL_ID,
