@@ -92,7 +92,7 @@ class Legend:
         """
         if not self.is_binary:
             return labels_of_values(values, path, self.label_of or {}, self.others, "ignore" not in self.names)
-        labels = (values > (self.threshold or 0)).astype(np.uint8)
+        labels = (values > 0).astype(np.uint8)
         ignored = self.entries.get("ignore")
         if ignored:
             labels[np.isin(values, ignored.values)] = self.names["ignore"]
