@@ -23,7 +23,7 @@ LAYOUTS = (
         name="covid_infnet",
         title="COVID-SemiSeg of Inf-Net",
         papers=("m2snet",),
-        reference="Fan et al., Inf-Net: Automatic COVID-19 lung infection segmentation from CT images, IEEE TMI 39, 2020",
+        reference="Fan et al., Inf-Net: Automatic COVID-19 lung infection segmentation, IEEE TMI 39, 2020",
         url="https://github.com/DengPingFan/Inf-Net",
         licence="not stated, https://github.com/DengPingFan/Inf-Net",
         tree=(
@@ -40,7 +40,7 @@ LAYOUTS = (
         threshold=127,
         notes=(
             "the slices are of covid_medseg, from more than 40 patients; which belong together is not published",
-            "the 1,277 slices (894 train, 383 test) of the M2SNet paper are not given out; see covid_seg20 and covid_medseg",
+            "the 1,277 slices (894 train, 383 test) of M2SNet are not given out; see covid_seg20 and covid_medseg",
         ),
     ),
 )

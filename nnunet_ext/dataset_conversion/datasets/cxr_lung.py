@@ -23,7 +23,8 @@ def find(root: Path, problems: list[Problem]) -> list[Case]:
     n_before = len(problems)
     cases = find_parts(root, problems, (PART,), always(structure="Lung", modality="X-ray"))
     if cases and len(problems) == n_before and all(case.mask is None for case in cases):
-        where, remedy = f"{root / 'masks'}: no mask for any image", "name the folder that holds CXR_png and masks after -i"
+        where = f"{root / 'masks'}: no mask for any image"
+        remedy = "name the folder that holds CXR_png and masks after -i"
         problems.append(Problem("layout-not-found", "files of the data set not found", where, remedy))
         return []
     return without_unlabelled(cases, problems)

@@ -35,8 +35,8 @@ LAYOUTS = (
         ),
         version="the training archive of the challenge; folder GOALS2022-Train of the first round",
         confirmed=(
-            "public documentation: VincentSHI1230/DIP-class exp01_test/data/Train/Layer_Masks/README.md (folders, names, "
-            "grey values, 100 images); Validation from memory"
+            "public documentation: VincentSHI1230/DIP-class exp01_test/data/Train/Layer_Masks/README.md (folders, "
+            "names, grey values, 100 images); Validation from memory"
         ),
         cases=partial(find_parts, parts=PARTS, describe=always(structure="Retinal layers", modality="OCT")),
         counts={"train": 100},
