@@ -18,7 +18,7 @@ LIST_ENDINGS = (".lst", ".txt")
 
 
 def find(root: Path, problems: list[Problem]) -> list[Case]:
-    """Find all cases by the lists ``train.lst``, ``val.lst``, ``test.lst`` (or ``.txt``), or by folders train, val, test."""
+    """Find all cases by lists (``train.lst`` or ``train.txt``, and so on), or by the folders train, val and test."""
     lists = _lists(root, problems)
     cases: dict[str, Case] = {}
     for split in SPLITS:
@@ -64,9 +64,7 @@ def _case(key: str, image: Path, mask: Path | None, split: str, problems: list[P
 def _unknown_structure(image: Path) -> Problem:
     what = "structures that Cosmos55k does not have"
     where = f"{image}; names begin with data set and structure, as in AMOS22_Liver_0001"
-    remedy = (
-        f"rename the files if they show one of {', '.join(sorted(STRUCTURES))}; the name's second word is taken now"
-    )
+    remedy = f"rename the files if they show one of {', '.join(sorted(STRUCTURES))}; now the second word is taken"
     return Problem("unknown-structure", what, where, remedy, is_warning=True)
 
 
@@ -75,7 +73,7 @@ LAYOUTS = (
         name="cosmos55k",
         title="Cosmos55k",
         papers=("ife",),
-        reference="Instructive feature enhancement for dichotomous medical image segmentation (IFE), MICCAI 2023",
+        reference="Liu et al., Instructive feature enhancement for dichotomous medical image ..., MICCAI 2023",
         url="not public: no data, lists or link were given out",
         licence="not stated; the sets that it was made from have terms of their own",
         tree=(
