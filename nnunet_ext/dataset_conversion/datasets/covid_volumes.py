@@ -103,7 +103,7 @@ LAYOUTS = (
         version="the first set of the site, also on figshare",
         confirmed=f"public loaders of several repositories; values quoted there from {MEDSEG_URL}",
         cases=partial(find, where=MEDSEG),
-        counts={"train": 100, "test": 10},
+        counts={"train": 100},
         labels=FINDINGS,
         notes=(WINDOW_NOTE, "slices are from more than 40 patients; which belong together is not published"),
     ),

@@ -43,6 +43,9 @@ LAYOUTS = (
         cases=find,
         counts={"train": 20, "test": 20},
         threshold=127,
-        notes=("the folders called mask hold the field of view, not vessels; they are left out",),
+        notes=(
+            "the folders called mask hold the field of view, not vessels; they are left out",
+            "pass --partial if you have the training part only",
+        ),
     ),
 )

@@ -54,7 +54,7 @@ LAYOUTS = (
         test_share=0.3,
         notes=(
             "the paper has 66 images of the 68 and does not say which; its split (70 % for training) is not published",
-            "48 images remain if the test part of DRIVE comes without masks",
+            "48 images remain if the test part of DRIVE comes without masks: pass --partial",
         ),
     ),
     DatasetLayout(
@@ -68,7 +68,6 @@ LAYOUTS = (
         version="arranged by hand by the authors; not given out",
         confirmed="public loader: the code of the paper (names only)",
         cases=partial(find_parts, parts=(FLAT,), describe=_child),
-        counts={"train": 66},
         threshold=127,
         test_share=0.3,
         notes=("groups are only known for images that are still called as in CHASE_DB1 (Image_01L)",),

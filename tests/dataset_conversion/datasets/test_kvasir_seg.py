@@ -26,20 +26,23 @@ def test_jpeg_masks_are_read_with_a_threshold(tmp_path):
     assert all_layouts()["kvasir_seg"].val_share == 0.12
 
 
-def test_the_lists_split_if_both_are_there(tmp_path):
+def test_the_lists_split(tmp_path):
     kvasir(tmp_path)
     (tmp_path / "train.txt").write_text(f"{NAMES[0]}\n{NAMES[1]}.jpg\n\n")
-    assert {c.split for c in found("kvasir_seg", tmp_path).values()} == {"train"}
+    (problem,) = complaints("kvasir_seg_lists", tmp_path)[:1]
+    assert (problem.code, "val.txt" in problem.where) == ("layout-not-found", True)
     (tmp_path / "val.txt").write_text(f"{NAMES[2]}\n")
-    splits = {n: c.split for n, c in found("kvasir_seg", tmp_path).items()}
-    assert splits == {NAMES[0]: "train", NAMES[1]: "train", NAMES[2]: "val"}
+    cases = found("kvasir_seg_lists", tmp_path)
+    assert {n: c.split for n, c in cases.items()} == {NAMES[0]: "train", NAMES[1]: "train", NAMES[2]: "val"}
+    np.testing.assert_array_equal(labels("kvasir_seg_lists", cases[NAMES[2]]), POLYP)
+    assert {c.split for c in found("kvasir_seg", tmp_path).values()} == {"train"}
 
 
 def test_lists_that_do_not_fit_are_complained_about(tmp_path):
     kvasir(tmp_path)
     (tmp_path / "train.txt").write_text(f"{NAMES[0]}\nother\n")
     (tmp_path / "val.txt").write_text(f"{NAMES[1]}\n{NAMES[0]}\n")
-    codes = [(p.code, p.where.rpartition("/")[2]) for p in complaints("kvasir_seg", tmp_path)]
+    codes = [(p.code, p.where.rpartition("/")[2]) for p in complaints("kvasir_seg_lists", tmp_path)]
     assert codes == [
         ("entry-not-found", "train.txt: 'other'"),
         ("entry-twice", f"val.txt: '{NAMES[0]}' is listed before"),

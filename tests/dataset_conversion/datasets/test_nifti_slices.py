@@ -64,9 +64,7 @@ def test_a_slope_is_applied(tmp_path):
     scaled.header.set_slope_inter(2, 5)
     path = tmp_path / "ct.nii.gz"
     scaled.to_filename(path)
-    stored = nibabel.load(path).dataobj
-    expected = int(np.asarray(stored)[0, 0, 0])
-    assert (all_slices(path)[0][1].read(Reading()).pixels == expected).all()
+    assert (all_slices(path)[0][1].read(Reading()).pixels == 7 * 2 + 5).all()
 
 
 def test_slices_go_to_worker_processes(tmp_path):
