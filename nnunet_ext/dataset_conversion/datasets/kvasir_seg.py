@@ -67,7 +67,7 @@ def _layout(
         version="kvasir-seg.zip, folder Kvasir-SEG",
         confirmed=(
             "public documentation: trees in public repositories that use it, with kavsir_bboxes.json; lists: "
-            "DebeshJha/2020-MediaEval-Medico-polyp-segmentation kvasir-seg-train-val/README.md (their lines from memory)"
+            "DebeshJha/2020-MediaEval-Medico-polyp-segmentation kvasir-seg-train-val/README.md (lines from memory)"
         ),
         cases=cases,
         counts=counts,
