@@ -174,7 +174,7 @@ def options_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Option
     from nnunet_ext.dataset_conversion.options import Options
     from nnunet_ext.dataset_conversion.parallel import usable_cores
     from nnunet_ext.dataset_conversion.pixels import Reading
-    from nnunet_ext.dataset_conversion.splits import SplitRule
+    from nnunet_ext.dataset_conversion.splits import NNUNETS_FOLDS, SplitRule
 
     if args.np is not None and args.np < 1:
         raise CommandLineError(f"-np {args.np}: allowed are 1 and more.")
@@ -182,10 +182,7 @@ def options_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Option
     has_split = any(value is not None for value in (args.folds, args.val_share, args.test_share))
     shares = {name: getattr(args, name) for name in ("folds", "val_share", "test_share")}
     if layout is not None and not has_split:
-        official = bool(layout.counts.get("val"))
-        shares = {"folds": None if official else layout.folds, "val_share": None, "test_share": layout.test_share}
-        if layout.val_share is not None:
-            shares |= {"folds": None, "val_share": layout.val_share}
+        shares = {"folds": None, "val_share": layout.val_share, "test_share": layout.test_share}
     return Options(
         labels=args.labels if args.labels is not None else declared["labels"],
         ignore=args.ignore if args.ignore is not None or args.labels is not None else declared["ignore"],
@@ -194,7 +191,12 @@ def options_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Option
         regions=args.regions if args.regions is not None or args.labels is not None else declared["regions"],
         reading=Reading(args.exif, args.alpha, args.color),
         group_regex=args.group_regex,
-        splits=SplitRule(**shares, seed=args.seed, straddling=args.allow_straddling or layout is not None),
+        splits=SplitRule(
+            **shares,
+            seed=args.seed,
+            straddling=args.allow_straddling or layout is not None,
+            usual_folds=layout.folds if layout else NNUNETS_FOLDS,
+        ),
         duplicates=args.duplicates,
         expected=dict(layout.counts) if layout else {},
         partial=args.partial,

@@ -28,6 +28,7 @@ class SplitRule:
         test_share: share of all cases that is held out for test.
         seed: of the shuffling.
         straddling: whether a group may lie in several official parts; it is a warning then.
+        usual_folds: how many "five" are, where a paper has another number.
     """
 
     folds: int | None = None
@@ -35,6 +36,7 @@ class SplitRule:
     test_share: float | None = None
     seed: int = NNUNETS_SEED
     straddling: bool = False
+    usual_folds: int = NNUNETS_FOLDS
 
     def problems(self) -> Iterator[Problem]:
         """Check the flags themselves."""
@@ -101,7 +103,7 @@ def make_splits(cases: Sequence[Case], rule: SplitRule, same: Mapping[str, str],
         names = [case.name for case in train]
         splits.append({"train": [n for n in names if n not in chosen], "val": [n for n in names if n in chosen]})
     elif rule.folds is not None or not official:
-        splits += _cross_validation(train, rule.folds or NNUNETS_FOLDS, rule.seed, same, problems)
+        splits += _cross_validation(train, rule.folds or rule.usual_folds, rule.seed, same, problems)
     if len(problems) == n_before or all(problem.is_warning for problem in problems[n_before:]):
         _check(splits, train)
     return splits
