@@ -172,9 +172,9 @@ def _folders(args: argparse.Namespace) -> Source:
 def options_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Options:
     """Return what the flags say, and where they say nothing, what a published data set needs."""
     from nnunet_ext.dataset_conversion.options import Options
-    from nnunet_ext.dataset_conversion.parallel import usable_cores
     from nnunet_ext.dataset_conversion.pixels import Reading
     from nnunet_ext.dataset_conversion.splits import NNUNETS_FOLDS, SplitRule
+    from nnunet_ext.parallel import usable_cores
 
     if args.np is not None and args.np < 1:
         raise CommandLineError(f"-np {args.np}: allowed are 1 and more.")

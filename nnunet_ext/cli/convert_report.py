@@ -18,7 +18,7 @@ from nnunet_ext.cli.parser import say
 if TYPE_CHECKING:
     from nnunet_ext.dataset_conversion.convert import ConversionResult, Diagnosis, LabelShare
     from nnunet_ext.dataset_conversion.options import Target
-    from nnunet_ext.dataset_conversion.parallel import Progress
+    from nnunet_ext.parallel import Progress
 
 SHOWN_NAMES = 8
 PLURALS = {"group": "groups", "structure": "structures", "modality": "modalities"}

@@ -21,7 +21,6 @@ from nnunet_ext.dataset_conversion.grouping import grouped
 from nnunet_ext.dataset_conversion.inspecting import Finding, Inspection
 from nnunet_ext.dataset_conversion.legend import Legend, legend_from_flags
 from nnunet_ext.dataset_conversion.options import Options, Target
-from nnunet_ext.dataset_conversion.parallel import Progress, in_order
 from nnunet_ext.dataset_conversion.problems import ConversionError, Problem, raise_if_any
 from nnunet_ext.dataset_conversion.sources import FolderSource, Source
 from nnunet_ext.dataset_conversion.splits import Fold, fold_sentence, make_splits, with_test_part
@@ -36,6 +35,7 @@ from nnunet_ext.dataset_conversion.survey import (
     twins,
 )
 from nnunet_ext.dataset_conversion.writing import Output, differing_files, splits_text, write_dataset
+from nnunet_ext.parallel import Progress, in_order
 
 __all__ = ["ConversionError", "ConversionResult", "Diagnosis", "LabelShare", "Options", "Target", "convert", "diagnose"]
 

@@ -17,10 +17,10 @@ from PIL import Image
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.inspecting import Finding, files_of, stamp
 from nnunet_ext.dataset_conversion.legend import Legend
-from nnunet_ext.dataset_conversion.parallel import Progress, in_order
 from nnunet_ext.dataset_conversion.pixels import as_mode
 from nnunet_ext.dataset_conversion.problems import ConversionError, RefusedFile, describe
 from nnunet_ext.dataset_conversion.splits import Fold
+from nnunet_ext.parallel import Progress, in_order
 
 RGB = ("R", "G", "B")
 CHANNEL_NAMES = {"RGB": RGB, "RGB;16": RGB, "L": ("grey",), "I;16": ("grey",), "F": ("grey",)}
