@@ -79,7 +79,7 @@ def test_a_repeat_that_lacks_cases_is_named():
 
 
 def test_trainers_are_named():
-    with pytest.raises(ComparisonError, match="No scores of C, D. There are scores of: A, B"):
+    with pytest.raises(ComparisonError, match=r"No scores of C, D\. There are scores of: A, B"):
         check_comparable(scores(), ["A", "C", "D"])
     with pytest.raises(ComparisonError, match="compared with itself"):
         compare(scores(), "A", "A")
