@@ -213,14 +213,14 @@ def diagnose(source: Source, target: Target, options: Options, progress: Progres
     )  # fmt: skip
     problems += target_problems(target.dataset_id, target.name, target.raw)
     problems += threshold_problems(options.threshold)
-    problems += options.splits.problems()
     n_before = len(problems)
+    problems += options.splits.problems()
     cases = grouped(source.cases(problems, notes), options.group_regex, problems)
     problems += name_problems(cases)
     problems += _unlabelled(cases)
     problems += sources_in_target(cases, target.folder)
     problems += count_problems(cases, dict(options.expected), options.partial)
-    is_settled = not any(not problem.is_warning for problem in problems[n_before:])  # which cases there are
+    is_settled = not any(not problem.is_warning for problem in problems[n_before:])  # which cases, how divided
     findings = list(in_order(Inspection(legend), cases, options.workers, "checked", progress))
     problems += [problem for finding in findings for problem in finding.problems]
     same = twins(findings)

@@ -212,7 +212,7 @@ def _read_shallow(path: Path, rules: Reading) -> DecodedImage:
     as_is = is_untouched_png(image) and image.mode in ("L", "RGB", "I;16") and "transparency" not in image.info
     notes: list[str] = []
     if image.format and path.suffix.lower() not in (*ENDINGS_OF[image.format], ".gz"):
-        notes.append(f"{{images}} hold {image.format} data under the ending {path.suffix}")
+        notes.append(f"{{images}} with {image.format} data under the ending {path.suffix}")
     if image.mode == "1":
         image = image.convert("L")
         notes.append("{images} with 1 bit written as 8-bit grey (0 and 255)")

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from dataset_conversion.conversion_flags import with_options
+from dataset_conversion.png_files import deep_png
 from PIL import Image, ImageOps
 
 from nnunet_ext.dataset_conversion.convert import ConversionError, convert
@@ -30,20 +29,6 @@ def with_orientation(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return exif
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def deep_png(path: Path, pixels: np.ndarray, orientation: int = 1) -> None:
-    """A PNG with 16 bits a channel, two (grey and alpha), three or four channels; Pillow cannot write it."""
-    height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    exif = chunk(b"eXIf", with_orientation(orientation).tobytes()[6:])
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + exif
-    path.write_bytes(start + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def refusal(path: Path, **rules) -> str:
