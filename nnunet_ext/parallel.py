@@ -7,7 +7,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from nnunet_ext.dataset_conversion.problems import ConversionError, Problem, describe
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,7 +41,7 @@ def in_order(
         progress: called with (verb, items done, items in all) after each item.
 
     Raises:
-        concurrent.futures.process.BrokenProcessPool: a worker was killed, for example because memory ran out.
+        ConversionError: a process was killed, for example because memory ran out.
     """
     if workers <= 1 or len(items) < FEWEST_FOR_WORKERS:
         yield from _announced(map(function, items), len(items), verb, progress)
@@ -47,6 +50,11 @@ def in_order(
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     try:
         yield from _announced(pool.map(function, items, chunksize=ITEMS_AT_A_TIME), len(items), verb, progress)
+    except BrokenProcessPool as error:
+        where = f"-np {workers}: a process ended while images were {verb if verb != 'wrote' else 'written'}"
+        remedy = "most likely memory ran out: convert again with fewer processes, or with -np 1 in this process alone"
+        problem = Problem("worker-killed", "a process that was killed", where, remedy)
+        raise ConversionError(describe([problem]), [problem]) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.cases_table import cases_csv
 from nnunet_ext.dataset_conversion.flags import (
+    choice_problems,
     count_problems,
     in_use,
     sources_in_target,
@@ -133,21 +134,24 @@ class Diagnosis:
             OSError: the output could not be written (disk full, no permission); what was written is removed.
         """
         raise_if_any(self.problems)
-        output, target = self._output(), self.target
-        if os.path.lexists(target.folder):
-            differing = differing_files(output)
-            if not differing and not self.options.overwrite:
-                write_splits(target.splits_file, splits_text(self.splits))
-                return self._result((), (0, 0), unchanged=True)
-            if not self.options.overwrite:
-                raise_if_any([in_use(target.folder, target.dataset_id, target.raw, differing)])
-        replaced = os.path.lexists(target.folder)
-        if not self.options.overwrite:
-            raise_if_any(list(other_splits(target.splits_file, splits_text(self.splits))))
-        reused = write_dataset(output, progress)
+        raise_if_any(list(self.in_the_way()))
+        target, replaced = self.target, os.path.lexists(self.target.folder)
+        if replaced and not self.options.overwrite:
+            write_splits(target.splits_file, splits_text(self.splits))
+            return self._result((), (0, 0), unchanged=True)
+        reused = write_dataset(self._output(), progress)
         write_splits(target.splits_file, splits_text(self.splits))
         sentence = f"replaced the old {target.folder.name}: plan and preprocess again before training"
         return self._result((sentence,) if replaced else (), reused)
+
+    def in_the_way(self) -> Iterator[Problem]:
+        """Check for a data set of this id and name, or folds, that differ and that nobody asked to replace."""
+        target = self.target
+        if self.options.overwrite:
+            return
+        if os.path.lexists(target.folder) and (differing := differing_files(self._output())):
+            yield in_use(target.folder, target.dataset_id, target.raw, differing)
+        yield from other_splits(target.splits_file, splits_text(self.splits))
 
     def _output(self) -> Output:
         table = cases_csv(self.cases, self.findings, self.legend.ignore_label)
@@ -188,14 +192,19 @@ def label_shares(legend: Legend, survey: Survey) -> tuple[LabelShare, ...]:
 
 
 def diagnose(source: Source, target: Target, options: Options, progress: Progress | None = None) -> Diagnosis:
-    """Find all cases and decode every file once; problems are collected, nothing is written or raised.
+    """Find all cases and decode every file once; problems are collected, nothing is written.
 
     Args:
         source: where cases come from, see :mod:`nnunet_ext.dataset_conversion.sources`.
         target: where the data set is to go.
         options: see :class:`Options`.
         progress: called with ("checked", files done, files in all).
+
+    Raises:
+        ConversionError: an option has a value that it cannot have, or a process was killed. All other problems are
+            collected.
     """
+    raise_if_any(list(choice_problems(options.choices())))
     problems: list[Problem] = []
     notes: Counter[str] = Counter()
     legend = legend_from_flags(
@@ -204,14 +213,14 @@ def diagnose(source: Source, target: Target, options: Options, progress: Progres
     )  # fmt: skip
     problems += target_problems(target.dataset_id, target.name, target.raw)
     problems += threshold_problems(options.threshold)
-    problems += options.splits.problems()
     n_before = len(problems)
+    problems += options.splits.problems()
     cases = grouped(source.cases(problems, notes), options.group_regex, problems)
     problems += name_problems(cases)
     problems += _unlabelled(cases)
     problems += sources_in_target(cases, target.folder)
     problems += count_problems(cases, dict(options.expected), options.partial)
-    is_settled = not any(not problem.is_warning for problem in problems[n_before:])  # which cases there are
+    is_settled = not any(not problem.is_warning for problem in problems[n_before:])  # which cases, how divided
     findings = list(in_order(Inspection(legend), cases, options.workers, "checked", progress))
     problems += [problem for finding in findings for problem in finding.problems]
     same = twins(findings)
@@ -227,9 +236,10 @@ def diagnose(source: Source, target: Target, options: Options, progress: Progres
     if not any(not problem.is_warning for problem in problems):
         problems += content_problems(survey, train, legend)
     told = (*sentences(survey, legend, options.reading.color), *fold_sentence(splits, target.dataset_id))
-    return Diagnosis(
+    diagnosis = Diagnosis(
         target, tuple(cases), tuple(findings), survey, legend, tuple(splits), tuple(problems), told, options
     )
+    return diagnosis if diagnosis.errors else replace(diagnosis, problems=(*problems, *diagnosis.in_the_way()))
 
 
 def _unlabelled(cases: Sequence[Case]) -> Iterator[Problem]:

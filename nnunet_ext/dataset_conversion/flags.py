@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nnunet_ext.dataset_conversion.cases import Case
@@ -34,6 +34,14 @@ def threshold_problems(threshold: int | None) -> Iterator[Problem]:
         where = f"--threshold {threshold}; allowed are 0 to 254"
         remedy = "foreground is value > threshold; the usual one is --threshold 127"
         yield Problem("threshold-range", "threshold out of range", where, remedy)
+
+
+def choice_problems(choices: Mapping[str, tuple[str, Sequence[str]]]) -> Iterator[Problem]:
+    """Check ``{flag: (value, allowed)}``; the command line does so itself, other callers may not."""
+    for flag, (value, allowed) in choices.items():
+        if value not in allowed:
+            where = f"{flag} {value}; allowed are {', '.join(allowed)}"
+            yield Problem("choice", "value that is none of the choices", where, f"type for example {flag} {allowed[0]}")
 
 
 def _id_in_use(dataset_id: int, name: str, raw_folder: Path) -> Iterator[Problem]:
@@ -73,13 +81,12 @@ def sources_in_target(cases: Sequence[Case], target: Path) -> Iterator[Problem]:
     if not os.path.lexists(target):
         return
     inside = target.resolve()
-    folders = {path.parent for case in cases for path in files_of(case)}
-    for folder in sorted(folders):
-        if folder.resolve().is_relative_to(inside):
-            where = f"{folder} lies in {target}"
-            yield Problem(
-                "source-in-target", "source folder inside the data set to be written", where, "choose another -d or -n"
-            )
+    paths = {path for case in cases for path in files_of(case)}
+    links = {path for path in paths if path.is_symlink()}
+    for path in sorted({path.parent for path in paths - links} | links):
+        if path.resolve().is_relative_to(inside):
+            where, what = f"{path} lies in {target}", "sources inside the data set to be written"
+            yield Problem("source-in-target", what, where, "choose another -d or -n")
 
 
 def count_problems(cases: Sequence[Case], expected: dict[str, int], partial: bool) -> Iterator[Problem]:

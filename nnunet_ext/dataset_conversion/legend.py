@@ -99,13 +99,14 @@ class Legend:
         return DecodedMask(labels, "values")
 
     def label_of_name(self, name: str, path: Path) -> int:
-        """Return the label of a class that a polygon file names; any name is foreground if masks are binary.
+        """Return the label of a class that a polygon file names; all are foreground, or ignored, if masks are binary.
 
         Raises:
             RefusedFile: for names that no flag names.
         """
         if self.is_binary:
-            return 1
+            ignored = self.entries.get("ignore")
+            return self.names["ignore"] if ignored and name in ignored.classes else 1
         label = self.label_of_class.get(name, self.others)
         if label is None:
             where = f"{path} has the class {name!r}; --labels names {', '.join(self.label_of_class) or 'none'}"
@@ -176,6 +177,10 @@ def legend_from_flags(
     n_before = len(problems)
     ignored = parsed_ignore(ignore, problems)
     if labels is None and other == "refuse":
+        if ignored and ignored.colours:
+            where = f"--ignore {ignored.text} without --labels; allowed are values, or classes of polygon files"
+            remedy = "name all colours: --labels background=#000000 foreground=#ffffff"
+            problems.append(Problem("ignore-colour", "a colour to ignore, but no colours of classes", where, remedy))
         names = _numbered(["foreground"], ignored is not None)
         entries = {"ignore": ignored} if ignored else {}
         return Legend(

@@ -68,11 +68,11 @@ def _entry(name: str, text: str, flag: str, problems: list[Problem]) -> Entry | 
     for part in (part.strip() for part in text.split(",")):
         if re.fullmatch(r"#[0-9a-fA-F]{6}", part):
             colours.append(int(part[1:], 16))
-        elif span := re.fullmatch(r"([0-9]+)-([0-9]+)", part):
+        elif (span := re.fullmatch(r"([0-9]+)-([0-9]+)", part)) and int(span[1]) <= int(span[2]):
             values += range(int(span[1]), min(int(span[2]), LARGEST_VALUE + 1) + 1)
         elif re.fullmatch(r"[+-]?[0-9]+", part):
             values.append(int(part))
-        elif part and not part.startswith("#") and "=" not in part:
+        elif part and not span and not part.startswith("#") and "=" not in part:
             classes.append(part)
         else:
             where, remedy = f"{flag}: {part!r}; {ALLOWED}", EXAMPLE + ", entries apart by spaces"
@@ -103,7 +103,7 @@ def contradictions(
             "flags-exclude", "two flags that exclude each other", where, "leave --threshold away, or --labels"
         )
     for entry in entries:
-        if ignored and (set(entry.values) & set(ignored.values) or set(entry.colours) & set(ignored.colours)):
+        if ignored and set(_keys(entry)) & set(_keys(ignored)):
             where = f"--labels {entry} and --ignore {ignored.text}"
             remedy = f"leave {entry} or --ignore away"
             yield Problem("label-ignored", "value both a class and ignored", where, remedy)
@@ -169,15 +169,10 @@ def parsed_regions(
             remedy = "type for example --regions whole=edema,core core=core, each name once, the large regions first"
             problems.append(Problem("region-syntax", "region that cannot be understood", where, remedy))
             return {}
-        parsed[name] = tuple(sorted(names[c] for c in classes.split(",")))
-    remaining = list(parsed.items())
-    for position, (name, labels) in enumerate(remaining):
-        later = {label for _, others in remaining[position + 1 :] for label in others}
-        if set(labels) <= later:
-            where = f"--regions {name} has no class that the regions after it lack"
-            remedy = "put large regions first; each needs a class of its own"
-            problems.append(Problem("region-order", "region hidden by later ones", where, remedy))
-            return {}
+        parsed[name] = tuple(sorted({names[c] for c in classes.split(",")}))
+    for fault in _entangled(parsed):
+        problems.append(fault)
+        return {}
     if parsed and {label for labels in parsed.values() for label in labels} != {names[n] for n in known}:
         left_out = [n for n in known if not any(names[n] in labels for labels in parsed.values())]
         where = f"--regions has no region with {', '.join(left_out)}"
@@ -185,3 +180,22 @@ def parsed_regions(
         problems.append(Problem("region-syntax", "class in no region", where, remedy))
         return {}
     return parsed
+
+
+def _entangled(regions: Mapping[str, tuple[int, ...]]) -> Iterator[Problem]:
+    """Check that regions lie inside one another, or apart, and each before those that it holds.
+
+    nnU-Net writes one label a pixel; it stands for a set of regions only if no two of them overlap by halves.
+    """
+    items = [(name, set(labels)) for name, labels in regions.items()]
+    for position, (name, labels) in enumerate(items):
+        later = items[position + 1 :]
+        if labels <= set[int]().union(*(others for _, others in later)):
+            where = f"--regions {name} has no class that the regions after it lack"
+            remedy = "put large regions first; each needs a class of its own"
+            yield Problem("region-order", "region hidden by later ones", where, remedy)
+        for other, others in later:
+            if labels & others and labels - others and others - labels:
+                where = f"--regions {name} and {other} share classes, and each has others as well"
+                remedy = "make one of them part of the other, or train their classes without --regions"
+                yield Problem("region-overlap", "regions that one label a pixel cannot tell", where, remedy)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from nnunet_ext.dataset_conversion.pixels import LOSSY_FORMATS, PLAIN, Reading, decode, refuse_transparency
+from nnunet_ext.dataset_conversion.pixels import (
+    LOSSY_FORMATS,
+    PLAIN,
+    Reading,
+    decode,
+    is_untouched_png,
+    refuse_transparency,
+)
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
 
 if TYPE_CHECKING:
@@ -21,8 +28,7 @@ BINARY = {"background": 0, "foreground": 1}
 IGNORE_IN_BINARY = 2
 CLASS_REMEDY = "if each value is a class, name them all: --labels {classes}"
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-
-
+SHOWN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 MOST_SPREAD = 32  # of the channels of a grey pixel in a colour JPEG
 
 
@@ -144,6 +150,8 @@ def read_colour_mask(
         RefusedFile: as for :func:`read_mask`, and for colours that ``label_of_colour`` lacks.
     """
     image = _decode_mask(path, rules)
+    if image.mode not in SHOWN_MODES:  # Pillow would cut or clip their values
+        raise _pixel_type(image, path, SHOWN_MODES)
     if image.mode in ("LA", "RGBA") and rules.alpha == "refuse":
         refuse_transparency(image, path)
     red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.uint32), 2, 0)
@@ -176,9 +184,8 @@ def _decode_mask(path: Path, rules: Reading, lossy: bool = False) -> Image.Image
 
 
 def _is_as_is(image: Image.Image, values: np.ndarray, labels: np.ndarray) -> bool:
-    return image.format == "PNG" and image.mode == "L" and not image.info.get("transparency") and (
-        values.dtype == np.uint8 and np.array_equal(values, labels)
-    )  # fmt: skip
+    is_plain = is_untouched_png(image) and image.mode == "L" and "transparency" not in image.info
+    return is_plain and values.dtype == np.uint8 and np.array_equal(values, labels)
 
 
 def _binary(
@@ -233,10 +240,13 @@ def _one_channel(image: Image.Image, path: Path, rules: Reading) -> tuple[np.nda
     if image.mode in ("RGB", "RGBA"):
         grey = _one_of_equal_channels(np.asarray(image)[..., :3], path)
         return grey, ("{masks} in RGB reduced to one channel",)
-    what, remedy = "masks with an unsupported pixel type", "export them as 8-bit grey PNG"
-    allowed = "1, L, LA, I;16, P, RGB and RGBA"
-    where = f"{path} has Pillow mode {image.mode!r}; allowed are {allowed}"
-    raise RefusedFile("mask-pixel-type", what, where, remedy)
+    raise _pixel_type(image, path, (*SHOWN_MODES, "I;16"))
+
+
+def _pixel_type(image: Image.Image, path: Path, allowed: Sequence[str]) -> RefusedFile:
+    where = f"{path} has Pillow mode {image.mode!r}; allowed are {', '.join(allowed)}"
+    what, remedy = "masks with an unsupported pixel type", "export them as 8-bit PNG"
+    return RefusedFile("mask-pixel-type", what, where, remedy)
 
 
 def _grey_of_jpeg(image: Image.Image, path: Path) -> np.ndarray:

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnunet_ext.dataset_conversion.pixels import PLAIN, Reading
+from nnunet_ext.dataset_conversion.legend import OTHERS
+from nnunet_ext.dataset_conversion.pixels import ALPHA_RULES, COLOR_RULES, EXIF_RULES, PLAIN, Reading
 from nnunet_ext.dataset_conversion.splits import FIVE_FOLDS, SplitRule
 from nnunet_ext.dataset_conversion.writing import SPLITS_FILE
+
+DUPLICATES = ("refuse", "keep", "drop")
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,13 @@ class Options:
     overwrite: bool = False
     link: bool = False
     workers: int = 1
+
+    def choices(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """``{flag: (value, allowed)}``."""
+        return {
+            "--other": (self.other, OTHERS),
+            "--exif": (self.reading.exif, EXIF_RULES),
+            "--alpha": (self.reading.alpha, ALPHA_RULES),
+            "--color": (self.reading.color, COLOR_RULES),
+            "--duplicates": (self.duplicates, DUPLICATES),
+        }

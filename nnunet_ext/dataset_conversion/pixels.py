@@ -6,13 +6,16 @@ import gzip
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
+from nnunet_ext.dataset_conversion.deep_colour import TURNS, deep_pixels, is_deep_colour, is_readable
 from nnunet_ext.dataset_conversion.problems import RefusedFile
 
 FORMATS = ("PNG", "BMP", "TIFF", "JPEG", "GIF", "PPM")
@@ -99,11 +102,25 @@ def decode(path: Path, rules: Reading = PLAIN) -> Image.Image:
         RefusedFile: unreadable or truncated, several pages, more than 8 bits a colour channel (which Pillow
             would cut silently), or an EXIF orientation other than 1 that ``rules`` do not decide about.
     """
+    with _open(path) as image:
+        _refuse_several_pages(image, path)
+        if is_deep_colour(image):
+            what = "colour files with 16 bits a channel"
+            where = f"{path} ({image.format} {image.mode}); allowed are 8-bit colour, and 16-bit RGB images as PNG or "
+            raise RefusedFile("16-bit-colour", what, where + "TIFF", "export them with 8 bits a channel, without alpha")
+        orientation, most = _orientation(image, path, rules), _largest_of_pnm(image)
+        image.load()
+        if orientation != 1:
+            return _like(image, _turned(image, orientation, rules))
+        return image if most is None else _like(image, _unstretched(image, most))
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """Open without decoding; what Pillow raises here or below becomes a :class:`RefusedFile`."""
     try:
         with Image.open(_opened(path), formats=FORMATS) as image:
-            _refuse_hidden_traps(image, path, rules)
-            image.load()
-            return _turned(image) if rules.exif == "turn" else image
+            yield image
     except DECODER_ERRORS as error:
         remedy = "copy or export these files again, or remove the pair"
         raise RefusedFile("unreadable", "files that cannot be read", f"{path}: {error}", remedy) from error
@@ -113,42 +130,64 @@ def _opened(path: Path) -> Path | BinaryIO:
     return io.BytesIO(gzip.decompress(path.read_bytes())) if path.suffix.lower() == ".gz" else path
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    turned = ImageOps.exif_transpose(image)
-    if turned is not image:
-        turned.format = image.format
-    return turned
+def _like(image: Image.Image, changed: Image.Image) -> Image.Image:
+    changed.format = image.format
+    return changed
 
 
-def _refuse_hidden_traps(image: Image.Image, path: Path, rules: Reading) -> None:
+def _turned(image: Image.Image, orientation: int, rules: Reading) -> Image.Image:
+    """Apply the rule to an image that is loaded; Pillow turns TIFF files by itself when it loads them."""
+    is_done = image.getexif().get(ORIENTATION, 1) != orientation
+    if is_done and rules.exif == "ignore":
+        image.getexif()[ORIENTATION] = {6: 8, 8: 6}.get(orientation, orientation)  # back again
+    return image.copy() if is_done == (rules.exif == "turn") else ImageOps.exif_transpose(image)
+
+
+def _largest_of_pnm(image: Image.Image) -> int | None:
+    """Highest value that a grey PNM file declares, if Pillow stretches it to 255 or 65535; else None."""
+    if image.format != "PPM" or image.mode not in ("L", "I") or not image.tile:  # type: ignore[attr-defined]
+        return None
+    arguments = image.tile[0][3]  # type: ignore[attr-defined]
+    most = arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else None
+    return (most or 65535) if image.mode == "I" else most
+
+
+def _unstretched(image: Image.Image, most: int) -> Image.Image:
+    """Values as the file has them: classes are numbers, and other formats are not stretched either."""
+    stretched = np.asarray(image).astype(np.float64)
+    values = np.rint(stretched * most / (255 if image.mode == "L" else 65535))
+    return Image.fromarray(values.astype(np.uint8 if image.mode == "L" else np.uint16))
+
+
+def is_untouched_png(image: Image.Image) -> bool:
+    """Whether a decoded image has the pixels that its PNG file has: it was not turned, and viewers do not either."""
+    return isinstance(image, PngImagePlugin.PngImageFile) and image.getexif().get(ORIENTATION, 1) not in TURNS
+
+
+def _refuse_several_pages(image: Image.Image, path: Path) -> None:
     pages = getattr(image, "n_frames", 1)
     if pages != 1:
         what, remedy = "files with several pages", "export one page a file; 3D stacks are not 2D images"
         raise RefusedFile("several-pages", what, f"{path} has {pages} pages; allowed is 1", remedy)
-    if is_deep_colour(image):
-        what = "colour files with 16 bits a channel"
-        where, remedy = f"{path}; allowed are 8-bit colour and 8- or 16-bit grey", "export them with 8 bits a channel"
-        raise RefusedFile("16-bit-colour", what, where, remedy)
+
+
+def _orientation(image: Image.Image, path: Path, rules: Reading) -> int:
+    """EXIF orientation, 1 if there is none or one that means nothing.
+
+    Raises:
+        RefusedFile: it would turn the image, and ``rules`` do not decide.
+    """
     orientation = image.getexif().get(ORIENTATION, 1)
-    if orientation != 1 and rules.exif == "refuse":
+    if orientation not in TURNS:
+        return 1
+    if rules.exif == "refuse":
         what = "files whose EXIF orientation would turn image and mask apart"
         remedy = (
             "if the masks were drawn on the turned images, as viewers show them, pass --exif turn; if they fit the "
             "unturned pixels, pass --exif ignore"
         )
         raise RefusedFile("exif-orientation", what, f"{path}: EXIF orientation {orientation}; allowed is 1", remedy)
-
-
-def is_deep_colour(image: Image.Image) -> bool:
-    """Whether a file that is open, but not loaded, has 16 bits a colour channel; Pillow would keep 8 of them."""
-    if image.mode not in ("LA", "RGB", "RGBA") or image.format not in ("PNG", "TIFF", "PPM"):
-        return False
-    tiles = getattr(image, "tile", None) or [("", None, 0, "")]
-    arguments = tiles[0][3] or ""
-    if image.format == "PPM":
-        return isinstance(arguments, tuple) and isinstance(arguments[-1], int) and arguments[-1] > 255
-    raw_mode = arguments if isinstance(arguments, str) else str(arguments[0])
-    return raw_mode.partition(";")[2].startswith("16")
+    return int(orientation)
 
 
 def read_image(path: Path, rules: Reading = PLAIN) -> DecodedImage:
@@ -157,8 +196,7 @@ def read_image(path: Path, rules: Reading = PLAIN) -> DecodedImage:
     Raises:
         RefusedFile: see :func:`decode`; also for transparency and for modes such as CMYK.
     """
-    deep = _deep_colour(path)
-    decoded = deep if deep is not None else _read_shallow(path, rules)
+    decoded = _read_deep(path, rules) or _read_shallow(path, rules)
     if rules.color == "rgb":
         mode = _in_colour(decoded.mode)
         as_is = decoded.as_is and mode == decoded.mode
@@ -170,11 +208,11 @@ def read_image(path: Path, rules: Reading = PLAIN) -> DecodedImage:
 
 def _read_shallow(path: Path, rules: Reading) -> DecodedImage:
     image = decode(path, rules)
-    source, orientation = f"{image.format} {image.mode}", image.getexif().get(ORIENTATION, 1)
-    as_is = image.format == "PNG" and image.mode in ("L", "RGB", "I;16") and orientation == 1
+    source = f"{image.format} {image.mode}"
+    as_is = is_untouched_png(image) and image.mode in ("L", "RGB", "I;16") and "transparency" not in image.info
     notes: list[str] = []
     if image.format and path.suffix.lower() not in (*ENDINGS_OF[image.format], ".gz"):
-        notes.append(f"{{images}} hold {image.format} data under the ending {path.suffix}")
+        notes.append(f"{{images}} with {image.format} data under the ending {path.suffix}")
     if image.mode == "1":
         image = image.convert("L")
         notes.append("{images} with 1 bit written as 8-bit grey (0 and 255)")
@@ -182,41 +220,44 @@ def _read_shallow(path: Path, rules: Reading) -> DecodedImage:
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         notes.append("palette of {images} replaced by its RGB colours")
     elif "transparency" in image.info and image.mode in ("L", "RGB"):
-        image, as_is = image.convert(image.mode + "A"), False
+        image = image.convert(image.mode + "A")
     if image.mode in ("LA", "RGBA"):
         image = _without_alpha(image, path, rules, notes)
     if image.mode.startswith("I;16"):
         return DecodedImage("I;16", np.asarray(image).astype(np.uint16), tuple(notes), source, as_is)
     if image.mode in ("F", "I"):
-        return DecodedImage("F", np.asarray(image, dtype=np.float32), tuple(notes), source)
+        return DecodedImage("F", _as_float(np.asarray(image), path), tuple(notes), source)
     if image.mode not in ("L", "RGB"):
-        what, remedy = "images with an unsupported pixel type", "export them as 8-bit grey or RGB PNG"
-        allowed = "1, L, LA, I;16, I, F, P, RGB and RGBA"
-        where = f"{path} has Pillow mode {image.mode!r}; allowed are {allowed}"
-        raise RefusedFile("pixel-type", what, where, remedy)
+        where = f"{path} has Pillow mode {image.mode!r}; allowed are 1, L, LA, I;16, I, F, P, RGB and RGBA"
+        raise _pixel_type(where)
     return DecodedImage(image.mode, np.asarray(image), tuple(notes), source, as_is)
 
 
-def _deep_colour(path: Path) -> DecodedImage | None:
+def _as_float(values: np.ndarray, path: Path) -> np.ndarray:
+    """float32 of the same values; refused if these need more than its 24 bits."""
+    floats = values.astype(np.float32)
+    if (floats.astype(np.float64) != values).any() and not np.isnan(floats).any():
+        raise _pixel_type(f"{path} holds 32-bit values up to {values.max()}; allowed are up to {1 << 24}")
+    return floats
+
+
+def _pixel_type(where: str) -> RefusedFile:
+    what, remedy = "images with an unsupported pixel type", "export them as 8-bit grey or RGB PNG"
+    return RefusedFile("pixel-type", what, where, remedy)
+
+
+def _read_deep(path: Path, rules: Reading) -> DecodedImage | None:
     """Read 16-bit RGB with libraries that keep all bits (Pillow does not); None for any other file."""
-    try:
-        with Image.open(_opened(path), formats=FORMATS) as image:
-            kind = image.format if is_deep_colour(image) and image.mode == "RGB" else ""
-        if kind == "TIFF":
-            import tifffile
-
-            pixels = tifffile.imread(path)
-        elif kind == "PNG":
-            import SimpleITK
-
-            pixels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-        else:
+    with _open(path) as image:
+        if not is_readable(image):
             return None
-    except (*DECODER_ERRORS, RuntimeError):  # reported by `decode`, in one form for all files
-        return None
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint16:
-        return None
-    return DecodedImage("RGB;16", pixels, (), f"{kind} RGB;16")
+        _refuse_several_pages(image, path)
+        orientation = _orientation(image, path, rules)
+        image.load()  # complains about truncated files, which SimpleITK may not
+        pixels = deep_pixels(path, image.format)
+        if rules.exif == "turn" and orientation != 1:
+            pixels = np.ascontiguousarray(TURNS[orientation](pixels))
+        return DecodedImage("RGB;16", pixels, (), f"{image.format} RGB;16")
 
 
 def _without_alpha(image: Image.Image, path: Path, rules: Reading, notes: list[str]) -> Image.Image:

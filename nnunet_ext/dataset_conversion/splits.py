@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from nnunet_ext.dataset_conversion.problems import Problem, counted
 
 NNUNETS_FOLDS = 5
 NNUNETS_SEED = 12345
-MOST_PARTS = 20
+UNEVEN = 2  # times its even share of the cases, in one fold
+OFF = 0.05  # of all cases, between the share that was asked for and the one that whole groups allow
 Fold = dict[str, list[str]]
 
 
@@ -25,7 +26,7 @@ class SplitRule:
     Attributes:
         folds: folds of a cross-validation; None for five, or none besides an official validation part.
         val_share: share of the training cases in a single validation part, instead of folds.
-        test_share: share of all cases that is held out for test.
+        test_share: share of all cases that is held out for test; the same whatever order the cases are found in.
         seed: of the shuffling.
         straddling: whether a group may lie in several official parts; it is a warning then.
         usual_folds: how many "five" are, where a paper has another number.
@@ -98,7 +99,11 @@ def make_splits(cases: Sequence[Case], rule: SplitRule, same: Mapping[str, str],
         if not splits[0]["train"]:
             where, remedy = "all training cases are in the validation part", "name cases to train on"
             problems.append(Problem("no-training-cases", "nothing to train on", where, remedy))
-    if rule.val_share is not None and not official:
+    if rule.val_share is not None and official:
+        n = counted(len(official), "validation case")
+        where = f"--val-share {rule.val_share}, but there are {n} already"
+        problems.append(Problem("flags-exclude", "a second validation part", where, "leave --val-share away"))
+    elif rule.val_share is not None:
         chosen = _share_of(train, rule.val_share, rule.seed, same, "--val-share", problems)
         names = [case.name for case in train]
         splits.append({"train": [n for n in names if n not in chosen], "val": [n for n in names if n in chosen]})
@@ -155,28 +160,62 @@ def _cross_validation(
         made = generate_crossval_split(names, seed=seed, n_splits=folds)
         return [{part: [str(name) for name in fold[part]] for part in ("train", "val")} for fold in made]
     part_of = _parts(train, folds, seed, groups)
+    problems += _uneven(part_of, folds)
     return [
         {"train": [n for n in names if part_of[n] != fold], "val": [n for n in names if part_of[n] == fold]}
         for fold in range(folds)
     ]
 
 
+def _uneven(part_of: Mapping[str, int], folds: int) -> Iterator[Problem]:
+    """Warn of a fold that large groups have made much larger than the others."""
+    part, n = Counter(part_of.values()).most_common(1)[0]
+    if n * folds > UNEVEN * len(part_of):
+        where = f"fold {part} validates on {n} of {len(part_of)} cases; even folds have {len(part_of) / folds:.0f}"
+        remedy = "nothing to do if groups are really that large; otherwise correct them, or pass fewer --folds"
+        yield Problem("folds-uneven", "groups too large for even folds", where, remedy, is_warning=True)
+
+
 def _share_of(
     cases: Sequence[Case], share: float, seed: int, same: Mapping[str, str], flag: str, problems: list[Problem]
 ) -> set[str]:
-    """Names of about ``share`` of the cases, as some of many equal parts."""
-    groups = _groups(cases, same)
-    n_groups = len(set(groups))
-    if n_groups < 2 or not 0 < share < 1:
-        where = (
-            f"{flag} {share} of {counted(len(cases), 'case')} in {counted(n_groups, 'group')}; at least 2 are needed"
-        )
+    """Names of about ``share`` of the cases; the nearest number if there are no groups and one structure."""
+    cases = sorted(cases, key=lambda case: case.name)
+    members: dict[str, list[Case]] = {}
+    for case, group in zip(cases, _groups(cases, same), strict=True):
+        members.setdefault(group, []).append(case)
+    if len(members) < 2 or not 0 < share < 1:
+        has = f"{counted(len(cases), 'case')} in {counted(len(members), 'group')}"
+        where = f"{flag} {share} of {has}; at least 2 are needed"
         problems.append(Problem("too-few-cases", "too few cases to divide", where, f"leave {flag} away"))
         return set()
-    ratio = Fraction(share).limit_denominator(min(MOST_PARTS, n_groups))
-    taken = min(max(ratio.numerator, 1), max(ratio.denominator, 2) - 1)
-    part_of = _parts(cases, max(ratio.denominator, 2), seed, groups)
-    return {name for name, part in part_of.items() if part < taken}
+    chosen = _filled(list(members.values()), share, seed)
+    if abs(len(chosen) / len(cases) - share) > OFF:
+        where = f"{flag} {share}: {len(chosen)} of {len(cases)} cases, as {len(members)} groups stay whole"
+        remedy = "nothing to do if the groups are right; otherwise correct them, or pass another share"
+        problems.append(Problem("share-differs", "groups too large for the share", where, remedy, is_warning=True))
+    return chosen
+
+
+def _filled(groups: Sequence[Sequence[Case]], share: float, seed: int) -> set[str]:
+    """Put whole groups, large ones first, to the side where every stratum, and the whole, is filled less so far."""
+    strata = [Counter([*_strata(group), *["all"] * len(group)]) for group in groups]
+    order = sorted(np.random.default_rng(seed).permutation(len(groups)).tolist(), key=lambda i: -len(groups[i]))
+    total = sum(strata, Counter[str]())
+    inside, outside = Counter[str](), Counter[str]()
+
+    def fill(side: Counter[str], counts: Counter[str], part: float) -> float:
+        return sum(n * (side[stratum] + n / 2) / (part * total[stratum]) for stratum, n in counts.items())
+
+    chosen = []
+    for index in order:
+        counts = strata[index]
+        is_chosen = fill(inside, counts, share) < fill(outside, counts, 1 - share)
+        (inside if is_chosen else outside).update(counts)
+        chosen += [index] if is_chosen else []
+    if not chosen or len(chosen) == len(groups):  # neither side may be empty
+        chosen = order[-1:] if not chosen else chosen[:-1]
+    return {case.name for index in chosen for case in groups[index]}
 
 
 def _parts(cases: Sequence[Case], n: int, seed: int, groups: Sequence[str]) -> dict[str, int]:
@@ -195,10 +234,7 @@ def _parts(cases: Sequence[Case], n: int, seed: int, groups: Sequence[str]) -> d
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a rare structure cannot be in every part
         parts = list(splitter.split(np.zeros(len(cases)), strata, groups))
-    part_of = {cases[i].name: part for part, (_, chosen) in enumerate(parts) for i in chosen}
-    if any(not len(chosen) for _, chosen in parts):
-        raise RuntimeError(f"a part of {n} is empty for {len(set(groups))} groups")
-    return part_of
+    return {cases[i].name: part for part, (_, chosen) in enumerate(parts) for i in chosen}
 
 
 def _strata(cases: Sequence[Case]) -> list[str]:
@@ -217,7 +253,8 @@ def _groups(cases: Sequence[Case], same: Mapping[str, str]) -> list[str]:
     key_of = {case.name: f"group {case.group}" if case.group else f"case {case.name}" for case in cases}
     for name, twin in same.items():
         if name in key_of and twin in key_of:
-            leader[find(key_of[name])] = find(key_of[twin])
+            first, second = sorted((find(key_of[name]), find(key_of[twin])))  # whichever case was found first
+            leader[second] = first
     return [find(key_of[case.name]) for case in cases]
 
 

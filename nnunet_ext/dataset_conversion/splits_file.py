@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -13,7 +14,7 @@ from nnunet_ext.dataset_conversion.problems import Problem
 
 def other_splits(path: Path | None, text: str) -> Iterator[Problem]:
     """Check that no other splits file is in the way; ``path`` is None if it is not to be written."""
-    if path is None or not path.is_file() or path.read_text(encoding="utf-8") == text:
+    if path is None or not path.is_file() or _has_same_folds(path, text):
         return
     where = f"{path} holds other folds than those of this conversion"
     remedy = f"move it away, or pass --overwrite, which keeps it as {path.name}.old1"
@@ -22,12 +23,23 @@ def other_splits(path: Path | None, text: str) -> Iterator[Problem]:
 
 def write_splits(path: Path | None, text: str) -> None:
     """Write the file whole; one that is there and differs is kept beside it."""
-    if path is None or (path.is_file() and path.read_text(encoding="utf-8") == text):
+    if path is None or (path.is_file() and _has_same_folds(path, text)):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.write_text(text, encoding="utf-8")
-    if path.exists():
-        number = next(n for n in range(1, 10_000) if not (path.parent / f"{path.name}.old{n}").exists())
-        shutil.copy2(path, path.parent / f"{path.name}.old{number}")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        if path.exists():
+            number = next(n for n in range(1, 10_000) if not (path.parent / f"{path.name}.old{n}").exists())
+            shutil.copy2(path, path.parent / f"{path.name}.old{number}")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _has_same_folds(path: Path, text: str) -> bool:
+    """Whether a file holds these folds, however it is laid out: nnU-Net writes them in another form."""
+    try:
+        return bool(json.loads(path.read_bytes()) == json.loads(text))
+    except ValueError:
+        return False

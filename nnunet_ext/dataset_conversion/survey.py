@@ -97,13 +97,14 @@ def name_problems(cases: Sequence[Case]) -> Iterator[Problem]:
             yield Problem(
                 "name-unusable", "names that nnU-Net cannot use", where, "rename these images and their masks"
             )
-        twin = seen.setdefault(unicodedata.normalize("NFC", case.name).casefold(), case)
+        twin = seen.setdefault(unicodedata.normalize("NFC", case.name.casefold()), case)
         if twin is case:
             continue
         where = f"{twin.image.files[0]} and {path}"
         if twin.name != case.name:
             remedy = "rename one of them: on macOS and Windows they are the same file"
-            yield Problem("name-clash", "names that differ only in upper and lower case", where, remedy)
+            what = "names that differ only in upper and lower case, or in how accents are written"
+            yield Problem("name-clash", what, where, remedy)
         elif twin.is_test != case.is_test:
             remedy = "remove the file from one part, or rename it (with its mask) if it is another image"
             where = f"{where}: both are case {case.name!r}"

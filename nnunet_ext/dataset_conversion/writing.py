@@ -190,7 +190,7 @@ def differing_files(output: Output) -> list[str]:
     differing = []
     for name, text in output.metadata().items():
         path = output.target / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             differing.append(name)
     present = {
         f"{sub}/{p.name}" for sub in ("imagesTr", "imagesTs", "labelsTr", "labelsTs") for p in _listed(output, sub)
@@ -226,7 +226,7 @@ def write_dataset(output: Output, progress: Progress | None) -> tuple[int, int]:
         jobs = list(zip(output.cases, output.findings, strict=True))
         reused = list(in_order(write, jobs, output.workers, "wrote", progress))
         for name, text in output.metadata().items():
-            (temporary / name).write_text(text, encoding="utf-8")
+            (temporary / name).write_bytes(text.encode())
         _put_in_place(temporary, target)
     except RefusedFile as refused:
         raise ConversionError(describe([refused.problem]), [refused.problem]) from refused
@@ -236,12 +236,13 @@ def write_dataset(output: Output, progress: Progress | None) -> tuple[int, int]:
 
 
 def _remove_left_over(target: Path) -> None:
-    """Remove what a killed conversion to the same target on this machine left."""
-    start = f".{target.name}.tmp-{socket.gethostname()}-"
-    for folder in target.parent.glob(f"{start}*"):
-        number = folder.name[len(start) :].partition("-")[0]
-        if number.isdigit() and not _runs(int(number)):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove what a killed conversion to the same target on this machine left: a new data set, or the old one."""
+    for kind in ("tmp", "old"):
+        start = f".{target.name}.{kind}-{socket.gethostname()}-"
+        for folder in target.parent.glob(f"{start}*"):
+            number = folder.name[len(start) :].partition("-")[0]
+            if number.isdigit() and not _runs(int(number)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs(process: int) -> bool:
@@ -266,7 +267,7 @@ def _put_in_place(new: Path, target: Path) -> None:
     finally:
         if not os.path.lexists(target):
             os.rename(old, target)
-        elif old.is_symlink():
+        elif old.is_symlink() or old.is_file():
             old.unlink()
         else:
             shutil.rmtree(old, ignore_errors=True)

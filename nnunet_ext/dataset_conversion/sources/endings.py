@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
 
 from nnunet_ext.dataset_conversion.cases import Annotation
@@ -27,6 +29,17 @@ def ending_of(path: Path) -> str:
 def stem_of(path: Path) -> str:
     """File name without its ending."""
     return path.name[: len(path.name) - len(ending_of(path))]
+
+
+def composed(name: str) -> str:
+    """Return the name in Unicode form NFC: macOS writes an accent as a character of its own, and names must match."""
+    return unicodedata.normalize("NFC", name)
+
+
+def typed_path(text: str, base: Path) -> Path:
+    """Return a path as lists and tables have it: relative to ``base``, with "~", and perhaps with Windows' slashes."""
+    path = base / os.path.expanduser(text)
+    return path if "\\" not in text or path.exists() else base / os.path.expanduser(text.replace("\\", "/"))
 
 
 def annotation_of(path: Path) -> Annotation:

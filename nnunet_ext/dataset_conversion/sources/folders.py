@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from nnunet_ext.dataset_conversion.sources.endings import (
     IMAGE_ENDINGS,
     OTHER_IMAGE_ENDINGS,
     annotation_of,
+    composed,
     ending_of,
     stem_of,
 )
@@ -115,24 +117,32 @@ def find_pairs(images: Side, masks: Side | None, part: str, problems: list[Probl
 def _index(side: Side, other: Side | None, problems: list[Problem], notes: Counter[str]) -> dict[str, Path]:
     """``{case: file}`` of one folder; what has no place in it goes to ``problems``."""
     shared = other is not None and side.folder.resolve() == other.folder.resolve()
-    if shared and other is not None and side.suffix == other.suffix:
+    same_stems = shared and other is not None and side.suffix == other.suffix
+    if same_stems and other is not None and not _has_annotations(side.folder):
         flags = f"{side.folder_flag} and {other.folder_flag}"
         where = f"{flags} are both {side.folder}, and both suffixes are {side.suffix!r}"
         remedy = "pass --image-suffix or --mask-suffix so that the names differ, or use two folders"
         if side.kind == "image":
             problems.append(Problem("not-told-apart", "images and masks cannot be told apart", where, remedy))
         return {}
-    rival = other.suffix if shared and other is not None else ""
+    suffix, rival = composed(side.suffix), composed(other.suffix) if shared and other is not None else ""
     cases: dict[str, list[Path]] = {}
     for path in _usable_files(side, shared, problems, notes):
-        if len(rival) > len(side.suffix) and stem_of(path).endswith(rival):
+        stem = composed(stem_of(path))
+        if same_stems and side.kind == "mask" and ending_of(path) in IMAGE_ENDINGS:
+            continue  # outlines lie beside their images, under the same stems
+        if len(rival) > len(suffix) and stem.endswith(rival):
             continue
-        if stem_of(path).endswith(side.suffix):
-            cases.setdefault(stem_of(path)[: len(stem_of(path)) - len(side.suffix)], []).append(path)
+        if stem.endswith(suffix):
+            cases.setdefault(stem[: len(stem) - len(suffix)], []).append(path)
         elif not shared:
             problems.append(_without_suffix(path, side))
     problems += _name_problems(cases, side)
     return {case: paths[0] for case, paths in cases.items()}
+
+
+def _has_annotations(folder: Path) -> bool:
+    return folder.is_dir() and any(ending_of(path) in ANNOTATION_ENDINGS for path in folder.iterdir())
 
 
 def _usable_files(side: Side, shared: bool, problems: list[Problem], notes: Counter[str]) -> list[Path]:
@@ -180,6 +190,8 @@ def _name_problems(cases: dict[str, list[Path]], side: Side) -> Iterable[Problem
     for paths in cases.values():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
+            same = " (the same name: one writes accents as characters of their own)"
+            names += same if len({composed(path.name) for path in paths}) < len(paths) else ""
             where, remedy = f"{names} in {side.folder}", "keep one file of each name"
             yield Problem("case-twice", f"several {side.kind} files for one case", where, remedy)
 
@@ -211,6 +223,10 @@ def _suffix_remedy(image_of: dict[str, Path], images: Side, mask_of: dict[str, P
         ending, fits = endings.most_common(1)[0] if endings else ("", 0)
         if ending and 2 * fits > len(cases):
             return f"pass {flag} {ending} ({fits} of {counted(len(cases), 'name')} without a partner would match)"
+    numbered = _number_regex(image_of), _number_regex(mask_of)
+    if all(numbered) and _values(image_of) == _values(mask_of):
+        image_regex, mask_regex = (shlex.quote(str(regex)) for regex in numbered)
+        return f"the numbers in the names match: pass --image-regex {image_regex} --mask-regex {mask_regex}"
     if _numbers(image_of) == _numbers(mask_of):
         return (
             "the numbers in the names match but for zeros in front: pass "
@@ -220,6 +236,19 @@ def _suffix_remedy(image_of: dict[str, Path], images: Side, mask_of: dict[str, P
         "add the missing files or remove these; if the names only differ at their end, pass --mask-suffix "
         "(such as --mask-suffix _mask) or --image-suffix"
     )
+
+
+def _number_regex(paths: Mapping[str, Path]) -> str | None:
+    """Regular expression for names that differ in one number only, which is the case without zeros in front."""
+    around = {re.sub(r"[0-9]+", "\0", stem_of(path), count=1) for path in paths.values()}
+    before, _, after = around.pop().partition("\0")
+    if around or re.search("[0-9]", after):
+        return None
+    return rf"{re.escape(before)}0*(?P<case>\d+){re.escape(after)}\..+"
+
+
+def _values(names: Iterable[str]) -> list[int]:
+    return sorted(int(number) for name in names for number in re.findall("[0-9]+", name))
 
 
 def _numbers(names: Iterable[str]) -> list[str]:

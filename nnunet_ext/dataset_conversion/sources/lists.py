@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.pixels import ImageFile
 from nnunet_ext.dataset_conversion.problems import Problem
-from nnunet_ext.dataset_conversion.sources.endings import IMAGE_ENDINGS, annotation_of, ending_of, stem_of
+from nnunet_ext.dataset_conversion.sources.endings import (
+    ANNOTATION_ENDINGS,
+    IMAGE_ENDINGS,
+    annotation_of,
+    composed,
+    ending_of,
+    stem_of,
+    typed_path,
+)
 
 FLAGS = {"train": "--train-list", "val": "--val-list", "test": "--test-list"}
 
@@ -51,8 +58,10 @@ class ListSource:
                 problems.append(Problem("list-unreadable", "list that cannot be read", where, remedy))
                 continue
             base = self.root or file.parent
-            entries = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip() and line.strip()[0] != "#"]
-            cases += [c for n, line in entries if (c := self._case(f"{file}, line {n}", line, base, part, problems))]
+            entries = [(n, line.strip()) for n, line in enumerate(lines, 1) if not _is_comment(line.strip(), base)]
+            found = [c for n, line in entries if (c := self._case(f"{file}, line {n}", line, base, part, problems))]
+            problems += _lacking(found, file)
+            cases += found
             if not entries:
                 problems.append(
                     Problem("list-empty", "list without entries", f"{FLAGS[part]} {file}", "name a list with paths")
@@ -81,12 +90,12 @@ class ListSource:
         found = mask or self._mask_of(image, name)
         if found is None or not found.is_file():
             if part == "test" and mask is None:
-                return Case(name, ImageFile(image), None, part)
+                return Case(composed(name), ImageFile(image), None, part)
             where = f"{place}: no mask {found or self._wanted(image, name)}"
             remedy = "add the masks, or correct --mask-suffix, --replace or -m"
             problems.append(Problem("mask-missing", "images without a mask", where, remedy))
             return None
-        return Case(name, ImageFile(image), annotation_of(found), part)
+        return Case(composed(name), ImageFile(image), annotation_of(found), part)
 
     def _folder(self, image: Path) -> Path:
         if self.masks is not None:
@@ -98,21 +107,36 @@ class ListSource:
 
     def _mask_of(self, image: Path, name: str) -> Path | None:
         stem = self._folder(image) / (name + self.mask_suffix)
-        candidates = [Path(f"{stem}{ending}") for ending in (ending_of(image), *IMAGE_ENDINGS)]
+        endings = (ending_of(image), *IMAGE_ENDINGS, *ANNOTATION_ENDINGS)
+        candidates = [Path(f"{stem}{form}") for ending in endings for form in (ending, ending.upper())]
         return next((path for path in candidates if path != image and path.is_file()), None)
 
 
+def _is_comment(line: str, base: Path) -> bool:
+    return not line or (line.startswith("#") and not typed_path(line, base).is_file())
+
+
+def _lacking(cases: list[Case], file: Path) -> Iterator[Problem]:
+    """Test images may all be without masks; a few of them are rather an oversight."""
+    if any(case.mask for case in cases):
+        for case in cases:
+            if case.mask is None:
+                where, remedy = (
+                    f"{file}: {case.image.files[0]}",
+                    "add the masks, or list these images without the others",
+                )
+                yield Problem("mask-missing", "test images without a mask, among others that have one", where, remedy)
+
+
 def _split(line: str, base: Path) -> tuple[Path, Path | None]:
-    """Image and mask of one line; a path may hold blanks, if the file exists."""
+    """Image and mask of one line; a path may hold blanks and commas, if the file exists."""
+    if typed_path(line, base).is_file():
+        return typed_path(line, base), None
     for separator in ("\t", ","):
         if separator in line:
             image, mask = (part.strip() for part in line.split(separator, 1))
-            return _path(image, base), _path(mask, base)
+            return typed_path(image, base), typed_path(mask, base) if mask else None
     words = line.split()
-    if len(words) == 2 and not _path(line, base).is_file():
-        return _path(words[0], base), _path(words[1], base)
-    return _path(line, base), None
-
-
-def _path(text: str, base: Path) -> Path:
-    return base / os.path.expanduser(text.replace("\\", "/"))
+    if len(words) == 2:
+        return typed_path(words[0], base), typed_path(words[1], base)
+    return typed_path(line, base), None

@@ -16,8 +16,10 @@ from nnunet_ext.dataset_conversion.sources.endings import (
     ANNOTATION_ENDINGS,
     IMAGE_ENDINGS,
     annotation_of,
+    composed,
     ending_of,
     stem_of,
+    typed_path,
 )
 
 COLUMNS = ("image", "mask", "case", "split", "group", "structure", "modality")
@@ -54,19 +56,24 @@ class ManifestSource:
             where = (
                 f"--manifest {self.file} has {found}; it needs a column image, and may have {', '.join(COLUMNS[1:])}"
             )
-            remedy = "write the names of the columns into the first line"
+            remedy = "write the names of the columns into the first line, apart by commas"
             problems.append(Problem("manifest-columns", "table without the column image", where, remedy))
             return []
-        ignored = [str(column) for column in rows[0] if column not in (*COLUMNS, "id")]
+        ignored = [column for column in rows[0] if column and column not in (*COLUMNS, "id")]
         if ignored:
             notes[f"columns of the manifest that are not used: {', '.join(ignored)}"] += 1
         made = [self._case(f"{self.file}, row {n}", row, problems) for n, row in enumerate(rows, 1)]
         return [case for case in made if case is not None]
 
     def _case(self, place: str, row: Mapping[str, object], problems: list[Problem]) -> Case | None:
-        text = {key: str(value if value is not None else "").strip() for key, value in row.items()}
+        text = {key: _text(value) for key, value in row.items()}
         base = self.root or self.file.parent
-        image, masks = base / text["image"], [base / m.strip() for m in text.get("mask", "").split(";") if m.strip()]
+        if not text.get("image"):
+            where, remedy = f"{place}: nothing in the column image", "correct the table"
+            problems.append(Problem("list-entry", "entries of a list that do not exist", where, remedy))
+            return None
+        image = typed_path(text["image"], base)
+        masks = [typed_path(mask.strip(), base) for mask in text.get("mask", "").split(";") if mask.strip()]
         missing = [path for path in (image, *masks) if not path.is_file()]
         for path in missing:
             where, remedy = f"{place}: {path} does not exist", "correct the table, or name --root DIR"
@@ -85,7 +92,7 @@ class ManifestSource:
             return None
         columns = {key: text[key] for key in ("group", "structure", "modality") if text.get(key)}
         name = text.get("case") or text.get("id") or stem_of(image)
-        return Case(name, ImageFile(image), _annotation(masks), split, **columns)
+        return Case(composed(name), ImageFile(image), _annotation(masks), split, **columns)
 
 
 def _annotation(masks: list[Path]) -> Annotation | None:
@@ -98,11 +105,17 @@ def _annotation(masks: list[Path]) -> Annotation | None:
     return InstanceFiles(tuple(masks))
 
 
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return "" if value is None else str(value).strip()
+
+
 def _rows(file: Path) -> list[dict[str, object]]:
     if file.suffix.lower() != ".json":
         with file.open(encoding="utf-8-sig", newline="") as opened:
             return [dict(row) for row in csv.DictReader(opened)]
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = json.loads(file.read_text(encoding="utf-8-sig"))
     if isinstance(content, dict):
         lists = [v for v in content.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
         content = lists[0] if len(lists) == 1 else []

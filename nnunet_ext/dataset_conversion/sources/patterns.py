@@ -13,7 +13,7 @@ from nnunet_ext.dataset_conversion.annotations.several_files import ClassFiles, 
 from nnunet_ext.dataset_conversion.cases import SPLITS, Annotation, Case
 from nnunet_ext.dataset_conversion.pixels import ImageFile
 from nnunet_ext.dataset_conversion.problems import Problem
-from nnunet_ext.dataset_conversion.sources.endings import annotation_of
+from nnunet_ext.dataset_conversion.sources.endings import annotation_of, composed
 
 COLUMNS = ("group", "structure", "modality", "split")
 EXAMPLE = r"type for example --image-regex 'images/(?P<case>.+)\.png' --mask-regex 'masks/(?P<case>.+)_mask\d*\.png'"
@@ -111,7 +111,7 @@ def _found(
         if match:
             groups = {key: value for key, value in match.groupdict().items() if value is not None}
             parts = sorted((int(key[4:] or 1), value) for key, value in groups.items() if key.startswith("case"))
-            found.append(("_".join(value for _, value in parts), root / relative, groups))
+            found.append((composed("_".join(value for _, value in parts)), root / relative, groups))
     if not found:
         where = f"{flag} {pattern.pattern!r} matches no file below {root}, such as {example!r}"
         remedy = f"it must match the whole path below {folder_flag}; {EXAMPLE}"

@@ -12,7 +12,7 @@ from nnunet_ext.dataset_conversion.annotations.run_lengths import RunLengths, ru
 from nnunet_ext.dataset_conversion.cases import Annotation, Case
 from nnunet_ext.dataset_conversion.pixels import ImageFile
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
-from nnunet_ext.dataset_conversion.sources.endings import IMAGE_ENDINGS, ending_of, stem_of
+from nnunet_ext.dataset_conversion.sources.endings import IMAGE_ENDINGS, composed, ending_of, stem_of
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ def _matched(
     images: list[Path], annotations: Mapping[str, Annotation], file: Path, flag: str, problems: list[Problem]
 ) -> Iterator[Case]:
     used = set()
+    key_of = {composed(key): key for key in annotations}
     for path in images:
-        keys = [key for key in (path.name, stem_of(path)) if key in annotations]
+        keys = [key_of[name] for name in map(composed, (path.name, stem_of(path))) if name in key_of]
         if keys:
             used.add(keys[0])
             yield Case(stem_of(path), ImageFile(path), annotations[keys[0]])
