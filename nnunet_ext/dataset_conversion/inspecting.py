@@ -13,7 +13,7 @@ import numpy as np
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.legend import Legend
 from nnunet_ext.dataset_conversion.masks import DecodedMask, MaskFile
-from nnunet_ext.dataset_conversion.pixels import DecodedImage
+from nnunet_ext.dataset_conversion.pixels import DecodedImage, value_counts
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
 
 MIN_SIDE = 8
@@ -164,7 +164,7 @@ def _pixel_hash(pixels: np.ndarray) -> str:
 
 
 def _counts(labels: np.ndarray) -> dict[int, int]:
-    counts = np.bincount(labels.ravel())
+    counts = value_counts(labels)
     return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
 
 
@@ -203,7 +203,7 @@ def _mask_problems(
             where, remedy = f"{where}: one of them lies on its side", "turn one of the two by 90 degrees, the right way"
         yield Problem("size-differs", "image and mask differ in size", where, remedy)
         return
-    present = set(np.unique(mask.labels).tolist()) - {legend.ignore_label}
+    present = _counts(mask.labels).keys() - {legend.ignore_label}
     if legend.is_binary and present == {1}:
         where, remedy = f"{path}: no background at all", "look at these masks: inverted, or the field of view?"
         yield Problem("mask-full", "masks that are all foreground", where, remedy, is_warning=True)

@@ -17,6 +17,7 @@ from nnunet_ext.dataset_conversion.pixels import (
     decode,
     is_untouched_png,
     refuse_transparency,
+    value_counts,
 )
 from nnunet_ext.dataset_conversion.problems import Problem, RefusedFile
 
@@ -125,7 +126,7 @@ def labels_of_values(
     Raises:
         RefusedFile: for values that ``label_of`` lacks, if ``others`` is None.
     """
-    counts = np.bincount(values.ravel())
+    counts = value_counts(values)
     present = np.flatnonzero(counts).tolist()
     unnamed = [value for value in present if value not in label_of]
     if unnamed and others is None:
@@ -191,7 +192,7 @@ def _is_as_is(image: Image.Image, values: np.ndarray, labels: np.ndarray) -> boo
 def _binary(
     path: Path, values: np.ndarray, are_labels: bool, threshold: int | None, notes: tuple[str, ...]
 ) -> DecodedMask:
-    counts = np.bincount(values.ravel())
+    counts = value_counts(values)
     present = np.flatnonzero(counts)
     if are_labels or (threshold is None and present[-1] <= 1):
         return DecodedMask(values.astype(np.uint8), "0/1" if present[-1] else "", 0, notes)

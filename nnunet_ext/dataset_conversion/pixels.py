@@ -298,3 +298,10 @@ def as_mode(image: DecodedImage, mode: str) -> np.ndarray:
     if mode.startswith("RGB") and image.pixels.ndim == 2:
         return np.repeat(image.pixels[..., None], 3, axis=2)
     return image.pixels
+
+
+def value_counts(values: np.ndarray) -> np.ndarray:
+    """Return how often each value occurs in (H, W) unsigned integers; 256 entries for uint8, up to the highest else."""
+    if values.dtype == np.uint8 and values.size:
+        return np.array(Image.fromarray(values).histogram())  # np.bincount would make 64-bit integers of them first
+    return np.bincount(values.ravel())

@@ -25,6 +25,8 @@ from nnunet_ext.parallel import Progress, in_order
 RGB = ("R", "G", "B")
 CHANNEL_NAMES = {"RGB": RGB, "RGB;16": RGB, "L": ("grey",), "I;16": ("grey",), "F": ("grey",)}
 NEED_TIFF = ("RGB;16", "F")  # PNG readers cut the one to 8 bits and cannot hold the other
+IMAGE_LEVEL = 1  # of zlib's 9; beside its default, photographs take a third of the time, and 5 to 20 % more bytes
+LABEL_LEVEL = -1  # zlib's default: labels are quick to compress, and twice as large with 1
 LISTED_FROM = 5000  # more cases than this are listed in dataset.json: nnU-Net's own listing is quadratic
 SPLITS_FILE = "splits_final.json"
 
@@ -65,7 +67,7 @@ class Writing:
         if image_unchanged:
             self._reuse(case.image.files[0], image)
         else:
-            self._save(as_mode(case.image.read(self.legend.rules), self.mode), image)
+            self._save(as_mode(case.image.read(self.legend.rules), self.mode), image, IMAGE_LEVEL)
         if case.mask is None:
             return image_unchanged, False
         label = self.folder / f"labels{part}" / f"{case.name}{self.ending}"
@@ -73,7 +75,7 @@ class Writing:
         if mask_unchanged:
             self._reuse(case.mask.files[0], label)
         else:
-            self._save(case.mask.read(self.legend, finding.size[::-1]).labels, label)
+            self._save(case.mask.read(self.legend, finding.size[::-1]).labels, label, LABEL_LEVEL)
         return image_unchanged, mask_unchanged
 
     def _reuse(self, source: Path, target: Path) -> None:
@@ -86,9 +88,9 @@ class Writing:
         except OSError:  # another file system, or one without hard links
             os.symlink(source, target)
 
-    def _save(self, pixels: np.ndarray, path: Path) -> None:
+    def _save(self, pixels: np.ndarray, path: Path, level: int) -> None:
         if self.ending == ".png":
-            Image.fromarray(pixels).save(path)
+            Image.fromarray(pixels).save(path, compress_level=level)
             return
         import tifffile
 
