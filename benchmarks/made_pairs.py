@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nnunet_ext.dataset_conversion.parallel import in_order, usable_cores
+from nnunet_ext.parallel import in_order, usable_cores
 
 SIDE = 512
 KINDS = {"ready": (".png", 1), "recode": (".jpg", 255)}  # ending of the images, value of the foreground

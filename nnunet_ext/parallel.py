@@ -10,13 +10,15 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from nnunet_ext.dataset_conversion.problems import ConversionError, Problem, describe
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
 FEWEST_FOR_WORKERS = 64  # starting processes takes about a second, as much as so many small pictures
 ITEMS_AT_A_TIME = 8
+
+
+class WorkerError(RuntimeError):
+    """A process ended before its work was done; the message says what to type."""
 
 
 def usable_cores() -> int:
@@ -41,7 +43,7 @@ def in_order(
         progress: called with (verb, items done, items in all) after each item.
 
     Raises:
-        ConversionError: a process was killed, for example because memory ran out.
+        WorkerError: a process was killed, for example because memory ran out.
     """
     if workers <= 1 or len(items) < FEWEST_FOR_WORKERS:
         yield from _announced(map(function, items), len(items), verb, progress)
@@ -51,10 +53,10 @@ def in_order(
     try:
         yield from _announced(pool.map(function, items, chunksize=ITEMS_AT_A_TIME), len(items), verb, progress)
     except BrokenProcessPool as error:
-        where = f"-np {workers}: a process ended while images were {verb if verb != 'wrote' else 'written'}"
-        remedy = "most likely memory ran out: convert again with fewer processes, or with -np 1 in this process alone"
-        problem = Problem("worker-killed", "a process that was killed", where, remedy)
-        raise ConversionError(describe([problem]), [problem]) from error
+        raise WorkerError(
+            f"-np {workers}: a process was killed while {len(items)} files were being worked on, most likely because memory "
+            "ran out. Try again with fewer processes, or with -np 1 in this process alone."
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

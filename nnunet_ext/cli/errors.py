@@ -6,6 +6,7 @@ import sys
 
 USER_ERRORS = {
     "nnunet_ext.dataset_conversion.problems": "ConversionError",
+    "nnunet_ext.parallel": "WorkerError",
     "nnunet_ext.run.commands": "CommandError",
     "nnunet_ext.run.demo_folder": "DemoFolderError",
     "nnunet_ext.run.demo_data": "DemoDataError",

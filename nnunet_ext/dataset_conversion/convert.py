@@ -35,8 +35,9 @@ from nnunet_ext.dataset_conversion.survey import (
     sentences,
     twins,
 )
+from nnunet_ext.dataset_conversion.working import in_order
 from nnunet_ext.dataset_conversion.writing import Output, differing_files, splits_text, write_dataset
-from nnunet_ext.parallel import Progress, in_order
+from nnunet_ext.parallel import Progress
 
 __all__ = ["ConversionError", "ConversionResult", "Diagnosis", "LabelShare", "Options", "Target", "convert", "diagnose"]
 

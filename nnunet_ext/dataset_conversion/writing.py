@@ -20,7 +20,8 @@ from nnunet_ext.dataset_conversion.legend import Legend
 from nnunet_ext.dataset_conversion.pixels import as_mode
 from nnunet_ext.dataset_conversion.problems import ConversionError, RefusedFile, describe
 from nnunet_ext.dataset_conversion.splits import Fold
-from nnunet_ext.parallel import Progress, in_order
+from nnunet_ext.dataset_conversion.working import in_order
+from nnunet_ext.parallel import Progress
 
 RGB = ("R", "G", "B")
 CHANNEL_NAMES = {"RGB": RGB, "RGB;16": RGB, "L": ("grey",), "I;16": ("grey",), "F": ("grey",)}

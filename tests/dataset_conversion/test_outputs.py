@@ -13,7 +13,8 @@ import pytest
 from dataset_conversion.conversion_flags import with_options
 from PIL import Image
 
-from nnunet_ext.dataset_conversion import parallel, writing
+from nnunet_ext import parallel
+from nnunet_ext.dataset_conversion import writing
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.convert import ConversionError, Options, Target, convert, diagnose
 from nnunet_ext.dataset_conversion.inspecting import Inspection
