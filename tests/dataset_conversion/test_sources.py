@@ -39,6 +39,35 @@ def test_test_folder_without_masks_and_masks_without_images(tmp_path):
     assert complaint(FolderSource({"val": (None, tmp_path / "m")})) == f"folder-missing: --val-masks {tmp_path / 'm'}"
 
 
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_no_mask_beside_any_image(tmp_path, part):
+    """Test images need none; a wrong suffix never makes pairs vanish."""
+    for name in ("a", "b"):
+        picture(tmp_path / f"{name}.png")
+    source, notes = FolderSource({part: (tmp_path, tmp_path)}, mask_suffix="_mask"), Counter()
+    if part == "test":
+        assert {name: case.mask for name, case in found(source, notes).items()} == {"a": None, "b": None}
+        assert notes == {f"{{images}} of test in {tmp_path} without masks: no name there ends in '_mask'": 2}
+    else:
+        assert [code for code, _ in complaints(source)] == ["mask-missing"] * 2
+
+
+def test_a_wrong_suffix_of_masks_beside_images(tmp_path):
+    for name in ("a", "b", "b2"):
+        picture(tmp_path / f"{name}.png")
+        mask(tmp_path / f"{name}_mask.png")
+    problems = []
+    assert FolderSource({"train": (tmp_path, tmp_path)}, mask_suffix="_msk").cases(problems, Counter()) == []
+    assert {(problem.code, problem.remedy.split(":")[0]) for problem in problems} == {
+        ("mask-missing", "pass --mask-suffix _mask")
+    }
+
+
+def test_masks_without_any_image_beside_them(tmp_path):
+    mask(tmp_path / "a_mask.png")
+    assert complaint(FolderSource({"train": (tmp_path, tmp_path)}, mask_suffix="_mask")).startswith("image-missing")
+
+
 @pytest.mark.parametrize("folders", [("i", "m"), ("i", "i")], ids=["two folders", "one folder"])
 def test_outlines_beside_images(tmp_path, folders):
     images, masks = (tmp_path / folder for folder in folders)

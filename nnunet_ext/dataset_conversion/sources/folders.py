@@ -104,7 +104,13 @@ def find_pairs(images: Side, masks: Side | None, part: str, problems: list[Probl
     if masks is None:
         return [Case(name, ImageFile(path), None, part) for name, path in sorted(image_of.items())]
     mask_of = _index(masks, images, problems, notes)
-    if image_of and mask_of:
+    beside = images.folder.resolve() == masks.folder.resolve()
+    if beside and part == "test" and image_of and not mask_of:
+        notes[f"{{images}} of test in {images.folder} without masks: no name there ends in {masks.suffix!r}"] += len(
+            image_of
+        )
+        return [Case(name, ImageFile(path), None, part) for name, path in sorted(image_of.items())]
+    if beside or (image_of and mask_of):  # else the empty folder was told already
         remedy = _suffix_remedy(image_of, images, mask_of, masks)
         problems += _unmatched(image_of, images, mask_of, masks, remedy)
         problems += _unmatched(mask_of, masks, image_of, images, remedy)
@@ -214,6 +220,8 @@ def _unmatched(
 def _suffix_remedy(image_of: dict[str, Path], images: Side, mask_of: dict[str, Path], masks: Side) -> str:
     """Name the flag that would match the names, if one side only has an ending more; else general advice."""
     lone_images, lone_masks = sorted(image_of.keys() - mask_of.keys()), sorted(mask_of.keys() - image_of.keys())
+    if lone_images and not mask_of and (ending := _ending_of_half(lone_images)):
+        return f"pass {masks.suffix_flag} {ending}: half of the names are others with this ending"
     mask_stems, image_stems = [mask_of[case].stem for case in lone_masks], [image_of[case].stem for case in lone_images]
     for flag, cases, stems in (
         (masks.suffix_flag, lone_images[:50], mask_stems[:50]),
@@ -238,8 +246,18 @@ def _suffix_remedy(image_of: dict[str, Path], images: Side, mask_of: dict[str, P
     )
 
 
+def _ending_of_half(stems: list[str]) -> str:
+    """Return what half of the names, which are then masks, have more than another name; "" if there is none."""
+    known = set(stems)
+    endings = Counter(stem[k:] for stem in stems for k in range(1, len(stem)) if stem[:k] in known)
+    ending, n = endings.most_common(1)[0] if endings else ("", 0)
+    return ending if 2 * n >= len(stems) else ""
+
+
 def _number_regex(paths: Mapping[str, Path]) -> str | None:
     """Regular expression for names that differ in one number only, which is the case without zeros in front."""
+    if not paths:
+        return None
     around = {re.sub(r"[0-9]+", "\0", stem_of(path), count=1) for path in paths.values()}
     before, _, after = around.pop().partition("\0")
     if around or re.search("[0-9]", after):
