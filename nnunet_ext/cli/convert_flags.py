@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_ext.cli.convert_ways import WAYS, chosen_way
 from nnunet_ext.cli.errors import CommandLineError
 
 if TYPE_CHECKING:
     from nnunet_ext.dataset_conversion.datasets import DatasetLayout
     from nnunet_ext.dataset_conversion.options import Options
     from nnunet_ext.dataset_conversion.sources import Source
-
-WAYS = (
-    "Say where the data are, in one of these ways: -i IMAGES -m MASKS (folders of pairs); -i FOLDER --mask-suffix "
-    "_mask (side by side); -i FOLDER --image-regex ... --mask-regex ... (any tree); --train-list FILE; --manifest "
-    "FILE.csv; -i IMAGES --coco FILE.json; -i IMAGES --rle FILE.csv; -i FOLDER --dataset NAME (a published one; "
-    "nnunet_ext convert --list shows the names)."
-)
 
 
 def add_convert(sub: argparse.ArgumentParser) -> None:
@@ -117,23 +111,14 @@ def source_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Source:
     """Return where the cases come from.
 
     Raises:
-        CommandLineError: none of the ways is complete, or two are mixed.
+        CommandLineError: none of the ways is complete, two are mixed, or the chosen one does not read a flag.
     """
     from nnunet_ext.dataset_conversion import sources
 
-    chosen = [
-        flag
-        for flag, value in (
-            *(("--dataset", args.dataset), ("--manifest", args.manifest), ("--train-list", args.train_list)),
-            *(("--image-regex", args.image_regex), ("--coco", args.coco), ("--rle", args.rle)),
-        )
-        if value is not None
-    ]
-    if len(chosen) > 1:
-        raise CommandLineError(f"{' and '.join(chosen)} are different ways to say where the data are. {WAYS}")
-    if args.manifest is not None:
+    way = chosen_way(args)
+    if way == "--manifest":
         return sources.ManifestSource(args.manifest, args.root)
-    if args.train_list is not None:
+    if way == "--train-list":
         lists = {"train": args.train_list, "val": args.val_list, "test": args.test_list}
         given = {part: file for part, file in lists.items() if file is not None}
         replaced = tuple(args.replace) if args.replace else None
@@ -142,11 +127,11 @@ def source_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Source:
         raise CommandLineError(f"-i is missing. {WAYS}")
     if layout is not None:
         return sources.PublishedSource(layout, args.i)
-    if args.coco is not None:
+    if way == "--coco":
         return sources.CocoSource(args.i, args.coco)
-    if args.rle is not None:
+    if way == "--rle":
         return sources.RunLengthSource(args.i, args.rle, args.rle_columns[0], args.rle_columns[1], args.rle_order)
-    if args.image_regex is not None or args.mask_regex is not None:
+    if way == "--image-regex":
         if args.image_regex is None or args.mask_regex is None:
             raise CommandLineError("--image-regex and --mask-regex go together; one of them is missing.")
         return sources.PatternSource(args.i, args.m or args.i, args.image_regex, args.mask_regex)
@@ -179,10 +164,11 @@ def options_of(args: argparse.Namespace, layout: DatasetLayout | None) -> Option
     if args.np is not None and args.np < 1:
         raise CommandLineError(f"-np {args.np}: allowed are 1 and more.")
     declared = _declared(layout)
-    has_split = any(value is not None for value in (args.folds, args.val_share, args.test_share))
     shares = {name: getattr(args, name) for name in ("folds", "val_share", "test_share")}
-    if layout is not None and not has_split:
-        shares = {"folds": None, "val_share": layout.val_share, "test_share": layout.test_share}
+    if layout is not None and args.folds is None and args.val_share is None:
+        shares["val_share"] = layout.val_share
+    if layout is not None and args.test_share is None:
+        shares["test_share"] = layout.test_share
     return Options(
         labels=args.labels if args.labels is not None else declared["labels"],
         ignore=args.ignore if args.ignore is not None or args.labels is not None else declared["ignore"],

@@ -1,13 +1,17 @@
 """`nnunet_ext convert` as a user types it: where data are, dry run, report, published datasets, folds."""
 
+import argparse
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nnunet_ext import cli
+from nnunet_ext.cli.convert_flags import add_convert, options_of
+from nnunet_ext.dataset_conversion.datasets import find_layout
 
 
 @pytest.fixture
@@ -134,6 +138,51 @@ def test_a_published_dataset_brings_its_split_and_groups(typed, tmp_path):
 def test_incomplete_calls_say_what_is_missing(typed, words, message):
     code, _, err = typed(*words)
     assert (code, message in err) == (1, True)
+
+
+PAIRS = ("-i", "data", "-m", "data")
+
+
+@pytest.mark.parametrize(
+    ("words", "unread", "reader"),
+    [
+        ([*PAIRS, "--val-list", "v.txt"], "--val-list", "--train-list"),
+        ([*PAIRS, "--root", "data"], "--root", "--manifest or --train-list"),
+        ([*PAIRS, "--partial"], "--partial", "--dataset"),
+        ([*PAIRS, "--rle-order", "rows"], "--rle-order", "--rle"),
+        (["-i", "data", *TREE, "--test-images", "data"], "--test-images", "-i and -m"),
+        (["-i", "data", "--rle", "a.csv", "--val-images", "data"], "--val-images", "-i and -m"),
+        (["--manifest", "a.csv", "-m", "data"], "-m", "--train-list or --image-regex or -i and -m"),
+        (["--manifest", "a.csv", "--replace", "a", "b"], "--replace", "--train-list"),
+        (["--dataset", "chase_db1", "-i", "data", "--mask-suffix", "_m"], "--mask-suffix", "--train-list or -i and -m"),
+    ],
+)
+def test_flags_of_another_way_are_refused(typed, words, unread, reader):
+    code, _, err = typed(*words, "-d", 1, "-n", "X")
+    assert (code, f"nnunet_ext: {unread}: not read together with " in err) == (1, True)
+    assert f"{unread} goes with {reader}" in err
+
+
+def test_defaults_that_are_typed_are_no_flags_of_another_way(typed):
+    _, _, err = typed(*PAIRS, "--mask-suffix", "", "--rle-order", "columns", "-d", 1, "-n", "X")
+    assert "not read together" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "folds", "val_share", "test_share"),
+    [
+        ([], None, 0.3, 0.1),
+        (["--folds", "4"], 4, None, 0.1),
+        (["--val-share", "0.2"], None, 0.2, 0.1),
+        (["--test-share", "0.2"], None, 0.3, 0.2),
+    ],
+)
+def test_flags_replace_only_their_own_part_of_a_published_split(words, folds, val_share, test_share):
+    layout = replace(find_layout("chase_db1"), val_share=0.3, test_share=0.1)
+    parser = argparse.ArgumentParser()
+    add_convert(parser)
+    rule = options_of(parser.parse_args(words), layout).splits
+    assert (rule.folds, rule.val_share, rule.test_share) == (folds, val_share, test_share)
 
 
 def test_the_folder_of_folds_is_needed(typed, tmp_path, monkeypatch):
