@@ -76,13 +76,15 @@ def print_layouts(name: str) -> int:
 def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Print the table of what was found, then warnings and errors."""
     from nnunet_ext.dataset_conversion.convert import label_shares
-    from nnunet_ext.dataset_conversion.problems import counted, grouped
+    from nnunet_ext.dataset_conversion.problems import counted, grouped, printable
 
     _print_found(diagnosis)
-    if not diagnosis.legend.is_binary or diagnosis.legend.ignore_label is not None:
-        _print_labels(label_shares(diagnosis.legend, diagnosis.survey))
+    legend, survey = diagnosis.legend, diagnosis.survey
+    has_classes = not legend.is_binary or legend.ignore_label is not None
+    if has_classes and survey.knows_labels and not legend.is_stand_in:
+        _print_labels(label_shares(legend, survey))
     for note in diagnosis.notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     if diagnosis.warnings:
         print(f"{counted(len(diagnosis.warnings), 'warning')}:")
         print("\n".join(grouped(diagnosis.warnings)))

@@ -85,8 +85,8 @@ def grouped(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Escape what file names may hold but is no valid UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    r"""Escape what file names may hold but no line should: newlines and others as ``\n``, bytes that are no UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def with_values(remedy: str, values: Sequence[int]) -> str:

@@ -30,6 +30,7 @@ class Survey:
         stray_pixels: number of pixels that only the threshold made binary.
         stray_masks: number of masks that hold such pixels.
         notes: template -> how many files it is about.
+        unread_masks: number of training masks that could not be read.
     """
 
     ignore_label: int | None = None
@@ -41,6 +42,12 @@ class Survey:
     stray_pixels: int = 0
     stray_masks: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    unread_masks: int = 0
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether every training mask was read, and there is one."""
+        return bool(self.label_pixels) and not self.unread_masks
 
     @property
     def image_mode(self) -> str:
@@ -66,6 +73,7 @@ class Survey:
             self.examples.setdefault(finding.image_mode, str(case.image.files[0]))
         self.notes.update(finding.notes)
         if not finding.label_pixels:
+            self.unread_masks += case.mask is not None and not case.is_test
             return
         self.encodings[finding.encoding] += 1
         self.stray_pixels += finding.stray_pixels
@@ -185,6 +193,7 @@ def sentences(survey: Survey, legend: Legend, color: str) -> Iterator[str]:
             f"masks thresholded at > {legend.threshold}: {counted(survey.stray_pixels, 'pixel')} in "
             f"{counted(survey.stray_masks, 'mask')} were not 0, 1 or 255"
         )
-    yield from legend.sentences(survey.label_pixels)
+    if survey.knows_labels and not legend.is_stand_in:
+        yield from legend.sentences(survey.label_pixels)
     if survey.empty_masks:
         yield f"{counted(survey.empty_masks, 'training mask')} without foreground"
