@@ -204,7 +204,9 @@ def _mask_problems(
         yield Problem("size-differs", "image and mask differ in size", where, remedy)
         return
     present = _counts(mask.labels).keys() - {legend.ignore_label}
-    if legend.is_binary and present == {1}:
+    ignored = legend.entries.get("ignore")
+    is_background_known = not (ignored and 0 in ignored.values)  # else it is ignored, as asked for
+    if legend.is_binary and present == {1} and is_background_known:
         where, remedy = f"{path}: no background at all", "look at these masks: inverted, or the field of view?"
         yield Problem("mask-full", "masks that are all foreground", where, remedy, is_warning=True)
     if present <= {0} and not case.is_test:

@@ -45,6 +45,7 @@ class Legend:
         threshold: for binary masks, see :func:`nnunet_ext.dataset_conversion.masks.read_mask`.
         regions: region name -> its labels, for region-based training; empty for plain labels.
         rules: how files are read.
+        is_stand_in: the flags could not be understood; the legend only serves to look at the files.
     """
 
     names: Mapping[str, int]
@@ -56,6 +57,7 @@ class Legend:
     threshold: int | None = None
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     rules: Reading = PLAIN
+    is_stand_in: bool = False
 
     @property
     def ignore_label(self) -> int | None:
@@ -76,9 +78,17 @@ class Legend:
         if self.label_of_colour is not None:
             return read_colour_mask(path, self.label_of_colour, self.others, self.rules)
         if self.is_binary:
-            ignored = self.entries.get("ignore")
-            return read_mask(path, self.threshold, ignored.values if ignored else (), self.rules)
+            return read_mask(path, self.threshold, self._values_to_ignore(path), self.rules)
         return read_class_mask(path, self.label_of or {}, self.others, "ignore" not in self.names, self.rules)
+
+    def _values_to_ignore(self, path: Path) -> tuple[int, ...]:
+        """Values that ``--ignore`` names for binary mask files; a class name would never be found there."""
+        ignored = self.entries.get("ignore")
+        if ignored and ignored.classes:
+            where = f"{path} holds values, --ignore names the class {', '.join(ignored.classes)}"
+            remedy = "name the value of these pixels, such as --ignore 255; class names are for polygon files"
+            raise RefusedFile("label-kinds", "a class name to ignore, but no class names in masks", where, remedy)
+        return ignored.values if ignored else ()
 
     def of_values(self, values: np.ndarray, path: Path) -> DecodedMask:
         """Turn values that an annotation computed into labels.
@@ -101,15 +111,19 @@ class Legend:
     def label_of_name(self, name: str, path: Path) -> int:
         """Return the label of a class that a polygon file names; all are foreground, or ignored, if masks are binary.
 
+        A class that is called by a number is found by it: ``cell=1`` names the value 1 and the class "1".
+
         Raises:
             RefusedFile: for names that no flag names.
         """
+        number = int(name) if name.isascii() and name.isdecimal() else -1
         if self.is_binary:
             ignored = self.entries.get("ignore")
-            return self.names["ignore"] if ignored and name in ignored.classes else 1
-        label = self.label_of_class.get(name, self.others)
+            return self.names["ignore"] if ignored and (name in ignored.classes or number in ignored.values) else 1
+        label = self.label_of_class.get(name, (self.label_of or {}).get(number, self.others))
         if label is None:
-            where = f"{path} has the class {name!r}; --labels names {', '.join(self.label_of_class) or 'none'}"
+            known = ", ".join(map(str, self.entries.values()))
+            where = f"{path} has the class {name!r}; --labels names {known or 'none'}"
             remedy = f"add it to --labels, as 'mine={name}', or take all others as background: --other background"
             raise RefusedFile("unnamed-class", "classes that --labels does not name", where, remedy)
         return label
@@ -184,12 +198,17 @@ def legend_from_flags(
         names = _numbered(["foreground"], ignored is not None)
         entries = {"ignore": ignored} if ignored else {}
         return Legend(
-            names, entries, threshold=threshold, rules=rules, regions=parsed_regions(regions, names, problems)
+            names,
+            entries,
+            threshold=threshold,
+            regions=parsed_regions(regions, names, problems),
+            rules=rules,
+            is_stand_in=len(problems) > n_before,
         )
     named = parsed_labels(labels or (), problems)
     problems += contradictions(named, ignored, threshold, other, labels is not None)
     if len(problems) > n_before:
-        return Legend(BINARY, {}, dict.fromkeys(range(LARGEST_VALUE + 1), 1), rules=rules)
+        return Legend(BINARY, {}, dict.fromkeys(range(LARGEST_VALUE + 1), 1), rules=rules, is_stand_in=True)
     entries = {entry.name: entry for entry in named} | ({"ignore": ignored} if ignored else {})
     names = _numbered([n for n in entries if n not in RESERVED], ignored is not None or other == "ignore")
     others = {"refuse": None, "background": 0, "ignore": names.get("ignore")}[other]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ def _reserved_names(entries: Sequence[Entry]) -> Iterator[Problem]:
     for entry in entries:
         if entry.name.lower() == "ignore":
             where = f"--labels {entry}; nnU-Net keeps this name for pixels that are not learnt"
-            remedy = f"pass --ignore {entry.text} instead, or give the class another name"
+            remedy = f"pass --ignore {shlex.quote(entry.text)} instead, or give the class another name"
             yield Problem("label-reserved", "reserved class name", where, remedy)
         elif entry.name.lower() == "background" != entry.name:
             where = f"--labels {entry}; nnU-Net's name is background, in small letters"

@@ -85,7 +85,7 @@ def read_mask(
             transparent, ambiguous palette, or values that are not binary.
     """
     image = _decode_mask(path, rules, lossy=threshold is not None)
-    values, are_labels, notes = _grey_values(image, path, rules)
+    values, are_labels, notes = _grey_values(image, path, rules, ignore)
     ignored = np.isin(values, ignore) if ignore else None
     mask = _binary(path, values if ignored is None else np.where(ignored, 0, values), are_labels, threshold, notes)
     if ignored is not None:
@@ -219,12 +219,14 @@ def _class_values(image: Image.Image, path: Path, rules: Reading) -> tuple[np.nd
     return _one_channel(image, path, rules)
 
 
-def _grey_values(image: Image.Image, path: Path, rules: Reading) -> tuple[np.ndarray, bool, tuple[str, ...]]:
+def _grey_values(
+    image: Image.Image, path: Path, rules: Reading, ignore: Sequence[int]
+) -> tuple[np.ndarray, bool, tuple[str, ...]]:
     """(H, W) unsigned values, whether they are labels 0/1 already, and notes."""
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8), True, ()
     if image.mode == "P":
-        return _palette_values(image, path)
+        return _palette_values(image, path, ignore)
     values, notes = _one_channel(image, path, rules)
     return values, False, notes
 
@@ -273,18 +275,18 @@ def _one_of_equal_channels(rgb: np.ndarray, path: Path) -> np.ndarray:
     return rgb[..., 0]
 
 
-def _palette_values(image: Image.Image, path: Path) -> tuple[np.ndarray, bool, tuple[str, ...]]:
-    """Take indices 0/1 as labels; replace other indices by their colours if these are grey."""
+def _palette_values(image: Image.Image, path: Path, ignore: Sequence[int]) -> tuple[np.ndarray, bool, tuple[str, ...]]:
+    """Take indices 0/1, and others to ignore, as values; replace other indices by their colours if these are grey."""
     flat = image.getpalette("RGB") or []
     colours = [tuple(flat[i : i + 3]) for i in range(0, len(flat), 3)]
     indices = np.asarray(image)
-    used = np.unique(indices).tolist()
-    if used[-1] <= 1:
+    used = [index for index in np.unique(indices).tolist() if index not in ignore]
+    if max(used, default=0) <= 1:
         if colours[:1] == [WHITE] and colours[1:2] in ([], [BLACK]):
             raise _palette_refused(path, "index 0 is white: foreground by colour, background by index")
         return indices, True, ("palette indices 0 and 1 of {masks} taken as labels",)
     grey = np.zeros(256, np.uint8)
-    for index in used:
+    for index in np.unique(indices).tolist():
         colour = colours[index] if index < len(colours) else BLACK
         if len(set(colour)) != 1:
             why = f"index {index} has the colour RGB {colour}; allowed is grey, or indices 0/1"

@@ -227,7 +227,7 @@ def colour_outside_the_map(place: Place) -> dict:
     return {"labels": ["background=#000000", "disc=#ffffff"]}
 
 
-@error("unnamed-class", "c3.json has the class 'tree'", "--labels names car", remedy="--other background")
+@error("unnamed-class", "c3.json has the class 'tree'", "other=car", remedy="--other background")
 def outline_of_a_class_outside_the_map(place: Place) -> dict:
     place.mask.unlink()
     shape = {"label": "tree", "points": [[0, 0], [5, 0], [5, 5]], "shape_type": "polygon"}

@@ -188,6 +188,27 @@ def test_duplicates_are_dropped_where_they_train(place, part):
     assert "left out 1 image of train that are in a later part as well (--duplicates drop)" in result.notes
 
 
+def test_masks_without_background_are_no_find_if_background_is_ignored(place):
+    assert place.diagnose(ignore="0").warnings == ()
+    place.every_mask(np.full_like(DISC, 255))
+    assert {problem.code for problem in place.diagnose(ignore="7").warnings} == {"mask-full"}
+
+
+@pytest.mark.parametrize("labels", [["disc=9", "cup=3"], ["disc=a b=c"]], ids=["values", "syntax"])
+def test_nothing_is_said_of_labels_that_could_not_be_read(place, labels):
+    diagnosis = place.diagnose(labels=labels)
+    assert diagnosis.errors
+    assert not [note for note in diagnosis.notes if "class" in note]
+
+
+def test_control_characters_in_names_do_not_break_lines(place):
+    (place.mask).rename(place.masks / "c3\n\x1b[31m.png")
+    with pytest.raises(ConversionError) as caught:
+        place.diagnose().write()
+    assert "masks/c3\\n\\x1b[31m.png: no image" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
 def test_all_problems_of_a_set_are_told_at_once(place):
     bad_files.truncated_image(place)
     save(RGB[:20], place.images / "c1.png")

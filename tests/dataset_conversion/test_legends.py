@@ -140,6 +140,35 @@ def test_class_names_of_outlines(tmp_path):
         row(legend(["background=0", "lane=left lane", "car=Car", "sky=sky"]))
     assert row(legend(None)) == [1] * 8
     assert row(legend(None, "sky,Car")) == [1, 1, 2, 2, 1, 1, 2, 2]
+    assert row(legend(None, "26,Car")) == [1, 1, 2, 2, 2, 2, 1, 1]
+    numbered = legend(["background=0,left lane", "car=Car", "bus=20-26"], "sky")  # a class that is called by a number
+    assert row(numbered) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_class_name_to_ignore_is_refused_for_masks_with_values(tmp_path):
+    problem = refusal(tmp_path, np.array([[0, 1, 0]], np.uint8), legend(None, "void"))
+    assert (problem.code, "--ignore names the class void" in problem.where) == ("label-kinds", True)
+    assert "such as --ignore 255" in problem.remedy
+
+
+def test_colours_in_remedies_are_quoted_where_a_shell_would_see_a_comment():
+    problems = []
+    legend_from_flags(["ignore=#000000", "a=#ffffff"], None, None, problems)
+    assert "pass --ignore '#000000' instead" in problems[0].remedy
+
+
+def voc_palette(indices: list[list[int]]) -> Image.Image:
+    """Colours of PASCAL VOC: index 1 is dark red, 255 is cream."""
+    image = Image.fromarray(np.array(indices, np.uint8)).convert("P")
+    image.putpalette([*(0, 0, 0), *(128, 0, 0), *(0, 128, 0), *(252 * (9, 9, 9)), *(224, 224, 192)])
+    return image
+
+
+def test_palettes_with_a_void_index_are_read_by_index(tmp_path):
+    assert decoded(tmp_path, voc_palette([[0, 1, 255], [1, 0, 255]]), legend(None, "255")) == [[0, 1, 2], [1, 0, 2]]
+    assert decoded(tmp_path, voc_palette([[255, 255, 255]]), legend(None, "255")) == [[2, 2, 2]]
+    problem = refusal(tmp_path, voc_palette([[0, 2, 255]]), legend(None, "255"))
+    assert (problem.code, problem.values) == ("mask-palette", (0, 2))
 
 
 @pytest.mark.parametrize(
