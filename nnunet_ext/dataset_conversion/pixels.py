@@ -122,8 +122,22 @@ def _open(path: Path) -> Iterator[Image.Image]:
         with Image.open(_opened(path), formats=FORMATS) as image:
             yield image
     except DECODER_ERRORS as error:
+        _refuse_other_format(path)
         remedy = "copy or export these files again, or remove the pair"
         raise RefusedFile("unreadable", "files that cannot be read", f"{path}: {error}", remedy) from error
+
+
+def _refuse_other_format(path: Path) -> None:
+    """Raise :class:`RefusedFile` for a file in a format that Pillow knows but that is not converted, such as WebP."""
+    try:
+        with Image.open(_opened(path)) as image:
+            kind = image.format
+    except DECODER_ERRORS:
+        return
+    if kind not in ENDINGS_OF:
+        where = f"{path} is {kind}, whatever its ending; allowed are PNG, BMP, TIFF, JPEG, GIF and PPM"
+        remedy = "convert these files to PNG without loss, or remove the pair"
+        raise RefusedFile("format", "files in a format that is not supported", where, remedy)
 
 
 def _opened(path: Path) -> Path | BinaryIO:

@@ -157,6 +157,11 @@ def one_image_of_16_bits(place: Place) -> None:
     save(GREY.astype(np.uint16) * 200, place.image)
 
 
+@error("format", "images/c3.png is WEBP, whatever its ending", remedy="PNG without loss")
+def webp_under_another_name(place: Place) -> None:
+    save(RGB, place.image, format="WEBP", lossless=True)
+
+
 @error("format", "images/c3.webp; allowed are PNG", remedy="PNG without loss")
 def webp(place: Place) -> None:
     place.image.rename(place.images / "c3.webp")
