@@ -34,7 +34,7 @@ class Annotation(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that are read; the first one is named in messages and in ``cases.csv``."""
+        """The files that are read; ``cases.csv`` has all of them, messages name the first one."""
 
     def read(self, legend: Legend, shape: tuple[int, int]) -> DecodedMask:
         """Decode to nnU-Net's labels.

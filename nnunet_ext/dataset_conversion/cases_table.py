@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.inspecting import Finding
@@ -19,15 +21,16 @@ def cases_csv(cases: Sequence[Case], findings: Sequence[Finding], ignore_label: 
     """Return the table as text, a row a case.
 
     Columns: ``case``; ``split`` (train, val, test); ``group``, ``structure``, ``modality`` (empty if not known);
-    ``image`` and ``mask``, the first source file; ``width`` and ``height`` in pixels; ``source_mode``, format and
-    Pillow mode; ``foreground_share``, pixels of all classes but background over all that are not ignored;
-    ``labels`` that occur, apart by blanks; ``thresholded_pixels``, that were not 0, 1 or 255; SHA-256 checksums.
+    ``image``, absolute path of the first source file; ``mask``, of all mask files, apart by ";"; ``width`` and
+    ``height`` in pixels; ``source_mode``, format and Pillow mode; ``foreground_share``, pixels of all classes but
+    background over all that are not ignored; ``labels`` that occur, apart by blanks; ``thresholded_pixels``, that
+    were not 0, 1 or 255; SHA-256 checksums.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for case, finding in zip(cases, findings, strict=True):
-        mask = "" if case.mask is None else _text(case.mask.files[0])
+        mask = "" if case.mask is None else ";".join(map(_text, case.mask.files))
         table.writerow(
             [
                 *(case.name, case.split, case.group, case.structure, case.modality),
@@ -46,5 +49,6 @@ def _share(pixels: dict[int, int], ignore_label: int | None) -> str:
     return f"{(total - pixels.get(0, 0)) / total:.6f}" if total else ""
 
 
-def _text(path: object) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+def _text(path: Path) -> str:
+    """Return the same text wherever the conversion was started; links are not followed."""
+    return os.path.abspath(path).encode("utf-8", "backslashreplace").decode("utf-8")

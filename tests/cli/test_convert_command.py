@@ -64,6 +64,9 @@ def test_a_tree_of_patients_with_several_masks(typed, tmp_path):
         assert not {n[:2] for n in fold["train"]} & {n[:2] for n in fold["val"]}
     assert "groups:      6: p0 2, p1 2" in out
     rows = list(csv.DictReader((folder / "cases.csv").open()))
+    tree = tmp_path / "data" / "p0"
+    assert rows[0]["image"] == str(tree / "img" / "0.png")
+    assert rows[0]["mask"] == f"{tree / 'seg' / '0_0.png'};{tree / 'seg' / '0_1.png'}"
     assert [(r["case"], r["group"], r["split"]) for r in rows[:2]] == [("p0_0", "p0", "train"), ("p0_1", "p0", "train")]
 
 
