@@ -39,6 +39,8 @@ from nnunet_ext.dataset_conversion.working import in_order
 from nnunet_ext.dataset_conversion.writing import Output, differing_files, splits_text, write_dataset
 from nnunet_ext.parallel import Progress
 
+NOT_THERE = ("folder-missing", "layout-not-found")  # a wrong folder: how many cases it holds is no matter
+
 __all__ = ["ConversionError", "ConversionResult", "Diagnosis", "LabelShare", "Options", "Target", "convert", "diagnose"]
 
 
@@ -220,7 +222,8 @@ def diagnose(source: Source, target: Target, options: Options, progress: Progres
     problems += name_problems(cases)
     problems += _unlabelled(cases)
     problems += sources_in_target(cases, target.folder)
-    problems += count_problems(cases, dict(options.expected), options.partial)
+    if not any(problem.code in NOT_THERE for problem in problems):
+        problems += count_problems(cases, dict(options.expected), options.partial)
     is_settled = not any(not problem.is_warning for problem in problems[n_before:])  # which cases, how divided
     findings = list(in_order(Inspection(legend), cases, options.workers, "checked", progress))
     problems += [problem for finding in findings for problem in finding.problems]
@@ -236,7 +239,8 @@ def diagnose(source: Source, target: Target, options: Options, progress: Progres
     splits = make_splits(cases, options.splits, same, problems) if is_settled else []
     if not any(not problem.is_warning for problem in problems):
         problems += content_problems(survey, train, legend)
-    told = (*sentences(survey, legend, options.reading.color), *fold_sentence(splits, target.dataset_id))
+    folds_told = fold_sentence(splits, target.dataset_id, cases, options.splits, same)
+    told = (*sentences(survey, legend, options.reading.color), *folds_told)
     diagnosis = Diagnosis(
         target, tuple(cases), tuple(findings), survey, legend, tuple(splits), tuple(problems), told, options
     )

@@ -114,13 +114,21 @@ def make_splits(cases: Sequence[Case], rule: SplitRule, same: Mapping[str, str],
     return splits
 
 
-def fold_sentence(splits: Sequence[Fold], dataset_id: int) -> Iterator[str]:
-    """Say which folds can be trained; nnU-Net trains others on a random 80:20 split without stopping."""
+def fold_sentence(
+    splits: Sequence[Fold], dataset_id: int, cases: Sequence[Case], rule: SplitRule, same: Mapping[str, str]
+) -> Iterator[str]:
+    """Say which folds can be trained; nnU-Net trains others on a random 80:20 split without stopping.
+
+    Five folds are named as a way out where groups are enough for them, and folds were not asked for.
+    """
     if splits and len(splits) < NNUNETS_FOLDS:
+        n_groups = len(set(_groups([case for case in cases if not case.is_test], same)))
+        advice = "pass --folds 5" if rule.val_share is None else "--folds 5 instead of --val-share"
+        advice = "" if rule.folds is not None or n_groups < NNUNETS_FOLDS else f" ({advice} for a cross-validation)"
         have = "fold 0" if len(splits) == 1 else f"folds 0 to {len(splits) - 1}"
         yield (
             f"splits_final.json has {have}: nnUNetv2_train {dataset_id} CONFIGURATION {len(splits)} and higher would "
-            "train on a random 80:20 split (pass --folds 5 for a cross-validation)"
+            f"train on a random 80:20 split{advice}"
         )
 
 
@@ -134,9 +142,10 @@ def straddling_groups(cases: Sequence[Case], allowed: bool) -> Iterator[Problem]
         if len(parts) > 1:
             examples = ", ".join(f"{case.name} in {split}" for split, case in sorted(parts.items()))
             where = f"group {group!r}: {examples}"
-            remedy = (
-                "scores would be too good: put each group into one part, or take it as it is with --allow-straddling"
-            )
+            remedy = "scores would be too good: put each group into one part, or "
+            remedy += "take it as it is with --allow-straddling"
+            if allowed:
+                remedy = "the parts are taken as they are; say so with the scores, which are too good on such groups"
             what = "groups in several parts"
             yield Problem("group-straddles", what, where, remedy, is_warning=allowed)
 

@@ -221,7 +221,7 @@ def patient_in_two_parts(place: Place) -> dict:
     return {"group_regex": "(?P<group>[a-z])"}
 
 
-@warning("group-straddles", "group 'c': c9 in test, c0 in train", remedy="--allow-straddling")
+@warning("group-straddles", "group 'c': c9 in test, c0 in train", remedy="the parts are taken as they are")
 def patient_in_two_parts_as_published(place: Place) -> dict:
     return {**patient_in_two_parts(place), "straddling": True}
 

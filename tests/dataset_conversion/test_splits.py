@@ -10,7 +10,14 @@ import pytest
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.masks import MaskFile
 from nnunet_ext.dataset_conversion.pixels import ImageFile
-from nnunet_ext.dataset_conversion.splits import FIVE_FOLDS, SplitRule, fold_sentence, make_splits, with_test_part
+from nnunet_ext.dataset_conversion.splits import (
+    FIVE_FOLDS,
+    SplitRule,
+    fold_sentence,
+    make_splits,
+    straddling_groups,
+    with_test_part,
+)
 
 STRUCTURES = ("Polyp", "Polyp", "Polyp", "Optic disc", "Melanoma")
 
@@ -190,7 +197,9 @@ def test_an_official_validation_part_is_fold_0():
     cases = [*official_cases(), a_case("t", split="test")]
     (fold,) = folds_of(cases)
     assert fold == {"train": sorted(f"c{i}" for i in range(12)), "val": [f"c{i}" for i in range(12, 16)]}
-    assert next(fold_sentence([fold], 7)).startswith("splits_final.json has fold 0: nnUNetv2_train 7 CONFIGURATION 1")
+    assert next(fold_sentence([fold], 7, cases, SplitRule(), {})).startswith(
+        "splits_final.json has fold 0: nnUNetv2_train 7 CONFIGURATION 1"
+    )
 
 
 def test_folds_may_follow_an_official_validation_part():
@@ -199,7 +208,7 @@ def test_folds_may_follow_an_official_validation_part():
     assert first == folds_of(cases)[0]
     assert_partition(others, cases)
     assert others == folds_of(plain_cases(16))
-    assert not list(fold_sentence([first, *others], 7))
+    assert not list(fold_sentence([first, *others], 7, cases, SplitRule(folds=5), {}))
 
 
 def test_nothing_but_an_official_validation_part():
@@ -219,7 +228,25 @@ def test_a_group_in_several_parts():
     make_splits(cases, SplitRule(), {}, problems)
     assert [problem.code for problem in problems] == ["group-straddles"] * 2
     assert problems[0].where == "group 'p1': c0 in train, c12 in val"
+    assert "--allow-straddling" in problems[0].remedy
     folds_of(cases, SplitRule(straddling=True), warnings=["group-straddles"] * 2)
+    (told, _) = straddling_groups(cases, allowed=True)
+    assert (told.is_warning, "--allow-straddling" in told.remedy) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("cases", "rule", "advice"),
+    [
+        (official_cases(), SplitRule(), "(pass --folds 5 for a cross-validation)"),
+        (plain_cases(9), SplitRule(val_share=0.3), "(--folds 5 instead of --val-share for a cross-validation)"),
+        (plain_cases(9), SplitRule(folds=4), ""),
+        (official_cases(2, 2), SplitRule(), ""),
+        ([*official_cases(2, 2), a_case("t", split="test")], SplitRule(), ""),
+    ],
+)
+def test_five_folds_are_named_where_they_can_be_made(cases, rule, advice):
+    (sentence,) = fold_sentence(folds_of(cases, rule), 7, cases, rule, {})
+    assert sentence.endswith("would train on a random 80:20 split" + (" " + advice if advice else ""))
 
 
 # ---------------------------------------------------------------------------------------------- shares
