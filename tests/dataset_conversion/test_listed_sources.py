@@ -216,6 +216,27 @@ def test_coco_and_its_folder_must_agree(tmp_path):
     assert complaint(CocoSource(tmp_path / "i", text(tmp_path / "x.json", "{"))).startswith("unreadable")
 
 
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_coco_with_paths_below_the_folder(tmp_path, separator):
+    source = coco(tmp_path)
+    content = json.loads(source.file.read_text())
+    for image, name in zip(content["images"], ("p1/cam/x.jpg", "p2/x.jpg"), strict=True):
+        picture(tmp_path / "j" / name)
+        image["file_name"] = name.replace("/", separator)
+    picture(tmp_path / "j" / "p3" / "x.jpg")  # a folder that no name has
+    source = CocoSource(tmp_path / "j", text(source.file, json.dumps(content)))
+    assert {n: c.image.files for n, c in found(source).items()} == {
+        "p1_cam_x": (tmp_path / "j" / "p1" / "cam" / "x.jpg",),
+        "p2_x": (tmp_path / "j" / "p2" / "x.jpg",),
+    }
+    assert labels(found(source)["p1_cam_x"]).any()
+    picture(tmp_path / "j" / "p2" / "y.jpg")
+    (tmp_path / "j" / "p1" / "cam" / "x.jpg").unlink()
+    assert [code for code, _ in complaints(source)] == ["mask-missing", "image-missing"]
+    text(source.file, source.file.read_text().replace("p1", "..").replace("p2", ".."))
+    assert {code for code, _ in complaints(source)} == {"folder-empty"}
+
+
 @pytest.mark.parametrize(
     ("order", "image_names", "expected"),
     [("columns", "a.png", (slice(1, 4), 0)), ("rows", "a.png", (0, slice(1, 4))), ("rows", "a", (0, slice(1, 4)))],
