@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_ext.cli.errors import CommandLineError
 from nnunet_ext.cli.parser import say
 
 if TYPE_CHECKING:
@@ -154,6 +155,20 @@ def _print_labels(labels: Sequence[LabelShare]) -> None:
     print(f"{'label':5}  {'name':{width}}  {'in masks':>{room}}  of the training pixels")
     for label in labels:
         print(f"{label.label:5}  {label.name:{width}}  {label.value or '-':>{room}}  {100 * label.share:8.3f} %")
+
+
+def refuse_unusable_report(path: Path) -> None:
+    """Check, before the work, that a file can be written there.
+
+    Raises:
+        CommandLineError: the path is a folder, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise CommandLineError(f"--report {path} is a folder. Name a file, such as {path / 'problems.csv'}.")
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "cannot be written" if folder.is_dir() else "is not a folder"
+        raise CommandLineError(f"--report {path}: {folder} {why}. Name a file in a folder that can be written.")
 
 
 def write_report(diagnosis: Diagnosis, path: Path) -> None:

@@ -14,6 +14,7 @@ from nnunet_ext.cli.convert_report import (
     print_layouts,
     print_result,
     progress_bars,
+    refuse_unusable_report,
     write_report,
 )
 from nnunet_ext.cli.errors import CommandLineError
@@ -31,6 +32,8 @@ def convert(args: argparse.Namespace) -> int:
 
     if args.list is not None:
         return print_layouts(args.list)
+    if args.report is not None:
+        refuse_unusable_report(args.report)
     layout = _layout(args.dataset)
     source = source_of(args, layout)
     target = _target(args, layout)

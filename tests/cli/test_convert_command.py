@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 
 from nnunet_ext import cli
 from nnunet_ext.cli.convert_flags import add_convert, options_of
+from nnunet_ext.cli.convert_report import refuse_unusable_report
+from nnunet_ext.cli.errors import CommandLineError
 from nnunet_ext.dataset_conversion.datasets import find_layout
 
 
@@ -169,6 +172,23 @@ def test_flags_of_another_way_are_refused(typed, words, unread, reader):
 def test_defaults_that_are_typed_are_no_flags_of_another_way(typed):
     _, _, err = typed(*PAIRS, "--mask-suffix", "", "--rle-order", "columns", "-d", 1, "-n", "X")
     assert "not read together" not in err
+
+
+@pytest.mark.parametrize(
+    ("report", "message"), [("data", "is a folder. Name a file"), ("data/p0/img/0.png/r.csv", "is not a folder")]
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(typed, tmp_path, report, message):
+    patients(tmp_path / "data")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = typed("-i", "data", *TREE, "-d", 501, "-n", "Trees", "--dry-run", "--report", report)
+    assert (code, out, f"--report {report}" in err, message in err) == (1, "", True, True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_report_in_a_folder_without_permission(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(CommandLineError, match="cannot be written"):
+        refuse_unusable_report(tmp_path / "new" / "r.csv")
 
 
 @pytest.mark.parametrize(
