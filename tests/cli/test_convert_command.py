@@ -4,7 +4,10 @@ import argparse
 import csv
 import json
 import os
+import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +74,17 @@ def test_a_tree_of_patients_with_several_masks(typed, tmp_path):
     assert rows[0]["image"] == str(tree / "img" / "0.png")
     assert rows[0]["mask"] == f"{tree / 'seg' / '0_0.png'};{tree / 'seg' / '0_1.png'}"
     assert [(r["case"], r["group"], r["split"]) for r in rows[:2]] == [("p0_0", "p0", "train"), ("p0_1", "p0", "train")]
+
+
+def test_the_pages_example_of_regular_expressions_pairs(typed, tmp_path):
+    page = Path(__file__).resolve().parents[2] / "docs" / "how_to" / "convert.md"
+    (line,) = re.findall(r"`-i DATA (--image-regex .+?)`", page.read_text(encoding="utf-8"))
+    patients(tmp_path / "data", images="p{p:02d}/img/x{i}.png", masks="p{p:02d}/seg/x{i}_{k}.png")
+    code, out, err = typed("-i", "data", *shlex.split(line), "-d", 501, "-n", "Trees", "-np", 1)
+    assert (code, err.count("[")) == (0, 0)
+    assert "12 train; 12 with annotation" in out
+    assert "groups:      6: p00 2" in out
+    assert (tmp_path / "nnUNet_raw" / "Dataset501_Trees" / "labelsTr" / "p03_x1.png").is_file()
 
 
 def test_a_dry_run_writes_nothing_and_tells_all(typed, tmp_path):
