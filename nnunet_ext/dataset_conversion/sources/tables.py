@@ -88,7 +88,7 @@ def _matched(
         keys = [key_of[name] for name in map(composed, (path.name, stem_of(path))) if name in key_of]
         if keys:
             used.add(keys[0])
-            yield Case(stem_of(path), ImageFile(path), annotations[keys[0]])
+            yield Case(composed(stem_of(path)), ImageFile(path), annotations[keys[0]])
             continue
         where = f"{path}: {file} ({flag}) says nothing of it"
         remedy = "add it there without objects if it shows none, or move the image out of the folder"
