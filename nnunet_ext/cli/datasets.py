@@ -49,8 +49,8 @@ def convert(args: argparse.Namespace) -> int:
         place = error.filename or target.raw
         raise CommandLineError(
             f"{place}: {error.strerror or error}. The data set was not written, and nothing half-written was left. "
-            "Free space, or get the right to write there, or set nnUNet_raw and nnUNet_preprocessed to other folders; then "
-            "type the same command again."
+            "Free space, or get the right to write there, or set nnUNet_raw and nnUNet_preprocessed to other folders; "
+            "then type the same command again."
         ) from error
     print_result(result, target)
     return 0

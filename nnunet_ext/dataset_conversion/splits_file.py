@@ -28,8 +28,8 @@ def check_writable(path: Path | None) -> None:
         OSError: it cannot.
     """
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        probe = there / f".{path.name}.{secrets.token_hex(4)}"
         probe.touch()
         probe.unlink()
 

@@ -247,7 +247,7 @@ def write_dataset(output: Output, progress: Progress | None, replace: bool = Fal
     """
     target = output.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_over(target)
+    _remove_left_over(target, "tmp")
     temporary = target.with_name(f".{target.name}.tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     try:
         for sub in sorted({name.partition("/")[0] for name in output.files()}):
@@ -258,6 +258,7 @@ def write_dataset(output: Output, progress: Progress | None, replace: bool = Fal
         for name, text in output.metadata().items():
             (temporary / name).write_bytes(text.encode())
         _put_in_place(temporary, target, replace)
+        _remove_left_over(target, "old")
     except RefusedFile as refused:
         raise ConversionError(describe([refused.problem]), [refused.problem]) from refused
     finally:
@@ -265,20 +266,23 @@ def write_dataset(output: Output, progress: Progress | None, replace: bool = Fal
     return sum(image for image, _ in reused), sum(mask for _, mask in reused)
 
 
-def _remove_left_over(target: Path) -> None:
-    """Remove what a killed conversion to the same target on this machine left; bring back the data set it replaced."""
-    for kind in ("tmp", "old"):
-        start = f".{target.name}.{kind}-{socket.gethostname()}-"
-        for folder in target.parent.glob(f"{start}*"):
-            number = folder.name[len(start) :].partition("-")[0]
-            if not number.isdigit() or _runs(int(number)):
-                continue
-            if kind == "old" and not os.path.lexists(target):
-                os.rename(folder, target)
-            elif folder.is_symlink() or folder.is_file():
-                folder.unlink()
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
+def _remove_left_over(target: Path, kind: str) -> None:
+    """Remove what a killed conversion to the same target on this machine left.
+
+    Args:
+        target: the data set.
+        kind: "tmp", a new data set that was not complete, or "old", the one that was being replaced: it goes only when
+            there is another in its place.
+    """
+    start = f".{target.name}.{kind}-{socket.gethostname()}-"
+    for folder in target.parent.glob(f"{start}*"):
+        number = folder.name[len(start) :].partition("-")[0]
+        if not number.isdigit() or _runs(int(number)):
+            continue
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs(process: int) -> bool:

@@ -157,7 +157,7 @@ def test_patterns_with_a_file_for_each_class(tmp_path):
     source = PatternSource(tmp_path, tmp_path, r"(?P<case>[a-z])\.png", r"(?P<case>[a-z])_(?P<label>\w+)\.png")
     legend = legend_from_flags(["background=0", "street=road", "vehicle=car"], None, None, [])
     decoded = found(source)["a"].mask.read(legend, SIZE)
-    assert decoded.labels[:4, 0].tolist() == [1, 1, 2, 0]  # files in the order of their names: car, then road
+    assert decoded.labels[:4, 0].tolist() == [1, 2, 2, 0]  # in the order of the labels: street, then vehicle
     assert decoded.overlap == SIZE[1]
 
 
