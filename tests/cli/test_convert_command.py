@@ -1,7 +1,9 @@
 """`nnunet_ext convert` as a user types it: where data are, dry run, report, published datasets, folds."""
 
 import csv
+import errno
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -141,3 +143,15 @@ def test_the_folder_of_folds_is_needed(typed, tmp_path, monkeypatch):
     monkeypatch.delenv("nnUNet_preprocessed")
     code, _, err = typed("-i", "data", *TREE, "-d", 501, "-n", "Trees")
     assert (code, "export nnUNet_preprocessed=" in err) == (1, True)
+
+
+def test_a_full_disk_is_told_without_a_traceback(typed, tmp_path, monkeypatch):
+    patients(tmp_path / "data")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "data/p0/img/0.png")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    code, _, err = typed("-i", "data", *TREE, "-d", 501, "-n", "Trees")
+    assert (code, f"{tmp_path / 'nnUNet_raw'}: No space left on device" in err, "Free space" in err) == (1, True, True)
+    assert list((tmp_path / "nnUNet_raw").iterdir()) == []
