@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -49,13 +51,13 @@ def in_order(
         yield from _announced(map(function, items), len(items), verb, progress)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
     try:
         yield from _announced(pool.map(function, items, chunksize=ITEMS_AT_A_TIME), len(items), verb, progress)
     except BrokenProcessPool as error:
         raise WorkerError(
-            f"-np {workers}: a process was killed while {len(items)} files were being worked on, most likely because memory "
-            "ran out. Try again with fewer processes, or with -np 1 in this process alone."
+            f"-np {workers}: a process was killed while {len(items)} files were being worked on, most likely because "
+            "memory ran out. Try again with fewer processes, or with -np 1 in this process alone."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -68,6 +70,14 @@ def _announced(results: Iterator[Result], total: int, verb: str, progress: Progr
             progress(verb, done, total)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which cancels what has not begun."""
+def _begin_work() -> None:
+    """Leave Ctrl-C to the parent, which cancels what has not begun; end with it if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

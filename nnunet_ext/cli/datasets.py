@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +46,16 @@ def convert(args: argparse.Namespace) -> int:
         write_report(diagnosis, args.report)
     if args.dry_run:
         return print_dry_run(diagnosis)
-    with progress_bars() as progress:
-        result = diagnosis.write(progress)
+    try:
+        with progress_bars() as progress:
+            result = diagnosis.write(progress)
+    except OSError as error:
+        place = target.raw if error.errno == errno.ENOSPC else error.filename or target.raw
+        raise CommandLineError(
+            f"{place}: {error.strerror or error}. The data set was not written, and nothing half-written was left. "
+            "Free space, or get the right to write there, or set nnUNet_raw and nnUNet_preprocessed to other folders; "
+            "then type the same command again."
+        ) from error
     print_result(result, target)
     return 0
 

@@ -13,7 +13,7 @@ from nnunet_ext.dataset_conversion.inspecting import Finding
 
 COLUMNS = (
     *("case", "split", "group", "structure", "modality", "image", "mask", "width", "height", "source_mode"),
-    *("foreground_share", "labels", "thresholded_pixels", "image_sha256", "mask_sha256"),
+    *("foreground_share", "labels", "thresholded_pixels", "image_sha256", "mask_sha256", "pixels_hash", "labels_hash"),
 )
 
 
@@ -24,7 +24,8 @@ def cases_csv(cases: Sequence[Case], findings: Sequence[Finding], ignore_label: 
     ``image``, absolute path of the first source file; ``mask``, of all mask files, apart by ";"; ``width`` and
     ``height`` in pixels; ``source_mode``, format and Pillow mode; ``foreground_share``, pixels of all classes but
     background over all that are not ignored; ``labels`` that occur, apart by blanks; ``thresholded_pixels``, that
-    were not 0, 1 or 255; SHA-256 checksums.
+    were not 0, 1 or 255; SHA-256 checksums of the source files; hashes of the decoded picture and of the
+    labels as written.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -38,7 +39,7 @@ def cases_csv(cases: Sequence[Case], findings: Sequence[Finding], ignore_label: 
                 _share(finding.label_pixels, ignore_label),
                 " ".join(map(str, finding.label_pixels)),
                 finding.stray_pixels if mask else "",
-                *(finding.image_sha256, finding.mask_sha256),
+                *(finding.image_sha256, finding.mask_sha256, finding.pixel_hash, finding.label_hash),
             ]
         )
     return text.getvalue()

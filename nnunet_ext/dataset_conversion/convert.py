@@ -25,13 +25,14 @@ from nnunet_ext.dataset_conversion.options import Options, Target
 from nnunet_ext.dataset_conversion.problems import ConversionError, Problem, raise_if_any
 from nnunet_ext.dataset_conversion.sources import FolderSource, Source
 from nnunet_ext.dataset_conversion.splits import Fold, fold_sentence, make_splits, with_test_part
-from nnunet_ext.dataset_conversion.splits_file import other_splits, write_splits
+from nnunet_ext.dataset_conversion.splits_file import check_writable, other_splits, write_splits
 from nnunet_ext.dataset_conversion.survey import (
     Survey,
     content_problems,
     duplicate_problems,
     mode_problems,
     name_problems,
+    palette_problems,
     sentences,
     twins,
 )
@@ -137,22 +138,27 @@ class Diagnosis:
             OSError: the output could not be written (disk full, no permission); what was written is removed.
         """
         raise_if_any(self.problems)
-        raise_if_any(list(self.in_the_way()))
+        raise_if_any(list(self.in_the_way(labels=False)))
         target, replaced = self.target, os.path.lexists(self.target.folder)
         if replaced and not self.options.overwrite:
             write_splits(target.splits_file, splits_text(self.splits))
             return self._result((), (0, 0), unchanged=True)
-        reused = write_dataset(self._output(), progress)
+        check_writable(target.splits_file)
+        reused = write_dataset(self._output(), progress, self.options.overwrite)
         write_splits(target.splits_file, splits_text(self.splits))
         sentence = f"replaced the old {target.folder.name}: plan and preprocess again before training"
         return self._result((sentence,) if replaced else (), reused)
 
-    def in_the_way(self) -> Iterator[Problem]:
-        """Check for a data set of this id and name, or folds, that differ and that nobody asked to replace."""
+    def in_the_way(self, labels: bool = True) -> Iterator[Problem]:
+        """Check for a data set of this id and name, or folds, that differ and that nobody asked to replace.
+
+        Args:
+            labels: whether the labels in the data set that is there are compared as well.
+        """
         target = self.target
         if self.options.overwrite:
             return
-        if os.path.lexists(target.folder) and (differing := differing_files(self._output())):
+        if os.path.lexists(target.folder) and (differing := differing_files(self._output(), labels)):
             yield in_use(target.folder, target.dataset_id, target.raw, differing)
         yield from other_splits(target.splits_file, splits_text(self.splits))
 
@@ -234,6 +240,7 @@ def diagnose(source: Source, target: Target, options: Options, progress: Progres
     for case, finding in zip(cases, findings, strict=True):
         survey.add(case, finding)
     problems += mode_problems(survey)
+    problems += palette_problems(cases, findings)
     problems += duplicate_problems(cases, same, options.duplicates == "keep")
     train = [case for case in cases if not case.is_test]
     splits = make_splits(cases, options.splits, same, problems) if is_settled else []

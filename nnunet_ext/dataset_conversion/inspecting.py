@@ -39,6 +39,8 @@ class Finding:
         image_sha256: of the image's files.
         mask_sha256: of the mask's files; "" without mask.
         pixel_hash: of the decoded image: equal for equal pictures in different formats.
+        label_hash: of the labels as they will be written; "" without mask.
+        palette: colours of the palette indices that a mask of classes uses, see :class:`DecodedMask`.
         stamps: (bytes, modification time in ns) of each file read, images first.
         notes: templates with ``{images}`` or ``{masks}``.
         problems: errors and warnings of this case.
@@ -57,6 +59,8 @@ class Finding:
     image_sha256: str = ""
     mask_sha256: str = ""
     pixel_hash: str = ""
+    label_hash: str = ""
+    palette: tuple[tuple[int, str], ...] = ()
     stamps: tuple[Stamp, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -95,6 +99,8 @@ class Inspection:
             image_sha256=checksum(case.image.files),
             mask_sha256="" if case.mask is None else checksum(case.mask.files),
             pixel_hash="" if image is None else _pixel_hash(image.pixels),
+            label_hash="" if mask is None else array_hash(mask.labels),
+            palette=() if mask is None else mask.palette,
             stamps=stamps,
             notes=(*(image.notes if image else ()), *(mask.notes if mask else ())),
             problems=tuple(problems),
@@ -158,8 +164,13 @@ def _pixel_hash(pixels: np.ndarray) -> str:
     """Equal for equal pictures, also if one of them is grey in three channels."""
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
-    total = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
-    total.update(np.ascontiguousarray(pixels).data)
+    return array_hash(pixels)
+
+
+def array_hash(values: np.ndarray) -> str:
+    """Return 32 hexadecimal digits of SHA-256 over type, shape and values."""
+    total = hashlib.sha256(f"{values.dtype} {values.shape}".encode())
+    total.update(np.ascontiguousarray(values).data)
     return total.hexdigest()[:32]
 
 

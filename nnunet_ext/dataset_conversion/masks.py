@@ -45,6 +45,7 @@ class DecodedMask:
         notes: what was changed, as templates with ``{masks}``.
         as_is: the file can be used unchanged: a PNG with one channel of 8 bits that holds just these labels.
         overlap: number of pixels that several classes claim; the later class has them.
+        palette: (index, "#rrggbb") of the indices that a palette mask of classes uses; empty for other masks.
     """
 
     labels: np.ndarray
@@ -53,6 +54,7 @@ class DecodedMask:
     notes: tuple[str, ...] = ()
     as_is: bool = False
     overlap: int = 0
+    palette: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,15 @@ def read_class_mask(
     image = _decode_mask(path, rules)
     values, notes = _class_values(image, path, rules)
     mask = labels_of_values(values, path, label_of, others, may_ignore)
-    return replace(mask, notes=notes, as_is=_is_as_is(image, values, mask.labels))
+    return replace(mask, notes=notes, palette=_used_colours(image), as_is=_is_as_is(image, values, mask.labels))
+
+
+def _used_colours(image: Image.Image) -> tuple[tuple[int, str], ...]:
+    if image.mode != "P":
+        return ()
+    flat = (image.getpalette("RGB") or []) + [0] * 768
+    used = np.unique(np.asarray(image)).tolist()
+    return tuple((i, "#{:02x}{:02x}{:02x}".format(*flat[3 * i : 3 * i + 3])) for i in used)
 
 
 def labels_of_values(
@@ -282,8 +292,9 @@ def _palette_values(image: Image.Image, path: Path, ignore: Sequence[int]) -> tu
     indices = np.asarray(image)
     used = [index for index in np.unique(indices).tolist() if index not in ignore]
     if max(used, default=0) <= 1:
-        if colours[:1] == [WHITE] and colours[1:2] in ([], [BLACK]):
-            raise _palette_refused(path, "index 0 is white: foreground by colour, background by index")
+        if _is_brighter(colours[0] if colours else BLACK, colours[1] if len(colours) > 1 else BLACK):
+            shown = "#{:02x}{:02x}{:02x}".format(*colours[0])
+            raise _palette_refused(path, f"index 0 is {shown}, brighter than index 1: which of the two is foreground?")
         return indices, True, ("palette indices 0 and 1 of {masks} taken as labels",)
     grey = np.zeros(256, np.uint8)
     for index in np.unique(indices).tolist():
@@ -295,8 +306,15 @@ def _palette_values(image: Image.Image, path: Path, ignore: Sequence[int]) -> tu
     return grey[indices], False, ("palette of {masks} replaced by its grey values",)
 
 
+def _is_brighter(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return sum(one) > sum(other)
+
+
 def _palette_refused(path: Path, why: str, classes: tuple[int, ...] = ()) -> RefusedFile:
-    remedy = "export these masks as 8-bit grey PNG without a palette, 0 for background and 255 for foreground"
+    remedy = (
+        "name what is foreground, by index: --labels background=0 NAME=1, or by colour: --labels background=#rrggbb "
+        "NAME=#rrggbb; or export these masks without a palette, 0 for background and 255 for foreground"
+    )
     if classes:
         remedy += "; " + CLASS_REMEDY
     return RefusedFile("mask-palette", "palette masks without a clear foreground", f"{path}: {why}", remedy, classes)

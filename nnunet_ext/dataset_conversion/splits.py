@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunet_ext.dataset_conversion.cases import Case
+from nnunet_ext.dataset_conversion.cases import SPLITS, Case
 from nnunet_ext.dataset_conversion.problems import Problem, counted
 
 NNUNETS_FOLDS = 5
@@ -140,7 +140,7 @@ def straddling_groups(cases: Sequence[Case], allowed: bool) -> Iterator[Problem]
             parts_of.setdefault(case.group, {}).setdefault(case.split, case)
     for group, parts in sorted(parts_of.items()):
         if len(parts) > 1:
-            examples = ", ".join(f"{case.name} in {split}" for split, case in sorted(parts.items()))
+            examples = ", ".join(f"{parts[split].name} in {split}" for split in SPLITS if split in parts)
             where = f"group {group!r}: {examples}"
             remedy = "scores would be too good: put each group into one part, or "
             remedy += "take it as it is with --allow-straddling"

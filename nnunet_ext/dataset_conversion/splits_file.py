@@ -21,6 +21,19 @@ def other_splits(path: Path | None, text: str) -> Iterator[Problem]:
     yield Problem("splits-exist", "another splits_final.json", where, remedy)
 
 
+def check_writable(path: Path | None) -> None:
+    """Make sure that the file can be written later: a data set without its folds would be trained on others.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path is not None:
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        probe = there / f".{path.name}.{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+
+
 def write_splits(path: Path | None, text: str) -> None:
     """Write the file whole; one that is there and differs is kept beside it."""
     if path is None or (path.is_file() and _has_same_folds(path, text)):

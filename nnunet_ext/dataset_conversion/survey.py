@@ -164,6 +164,21 @@ def duplicate_problems(cases: Sequence[Case], same: dict[str, str], keep: bool) 
             yield Problem("duplicate-across-parts", what, where, remedy, is_warning=keep)
 
 
+def palette_problems(cases: Sequence[Case], findings: Sequence[Finding]) -> Iterator[Problem]:
+    """Check that a palette index shows one colour in all masks: programs that make palettes number colours anew."""
+    first: dict[int, tuple[str, Case]] = {}
+    for case, finding in zip(cases, findings, strict=True):
+        for index, colour in finding.palette:
+            before, other = first.setdefault(index, (colour, case))
+            if before != colour and case.mask is not None and other.mask is not None:
+                where = f"index {index} is {before} in {other.mask.files[0]}, {colour} in {case.mask.files[0]}"
+                remedy = (
+                    "the index does not say the class: name the classes by their colours, --labels NAME=#rrggbb ..."
+                )
+                yield Problem("palettes-differ", "palettes that differ between masks", where, remedy)
+                break
+
+
 def content_problems(survey: Survey, train: Sequence[Case], legend: Legend) -> Iterator[Problem]:
     """Check that there is something to learn."""
     if train and survey.label_pixels and survey.foreground == 0:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from nnunet_ext.dataset_conversion.cases import Case
-from nnunet_ext.dataset_conversion.inspecting import Finding, files_of, stamp
+from nnunet_ext.dataset_conversion.inspecting import Finding, array_hash, files_of, stamp
 from nnunet_ext.dataset_conversion.legend import Legend
 from nnunet_ext.dataset_conversion.pixels import as_mode
 from nnunet_ext.dataset_conversion.problems import ConversionError, RefusedFile, describe
@@ -188,8 +188,13 @@ def splits_text(splits: Sequence[Fold]) -> str:
     return json.dumps(list(splits), indent=4) + "\n"
 
 
-def differing_files(output: Output) -> list[str]:
-    """Names of files in which the target differs from the output; empty if it was converted from just this before."""
+def differing_files(output: Output, labels: bool = True) -> list[str]:
+    """Names of files in which the target differs from the output; empty if it was converted from just this before.
+
+    Args:
+        output: what would be written.
+        labels: whether label files are decoded and compared as well.
+    """
     differing = []
     for name, text in output.metadata().items():
         path = output.target / name
@@ -198,7 +203,29 @@ def differing_files(output: Output) -> list[str]:
     present = {
         f"{sub}/{p.name}" for sub in ("imagesTr", "imagesTs", "labelsTr", "labelsTs") for p in _listed(output, sub)
     }
-    return differing + sorted(set(output.files()) ^ present)
+    differing += sorted(set(output.files()) ^ present)
+    if differing or not labels:
+        return differing
+    with_masks = [(case, finding) for case, finding in zip(output.cases, output.findings, strict=True) if case.mask]
+    same = in_order(_HasLabels(output.target, ending_of(output.mode)), with_masks, output.workers, "compared", None)
+    return [f"labels of {case.name}" for (case, _), is_same in zip(with_masks, same, strict=True) if not is_same]
+
+
+@dataclass(frozen=True)
+class _HasLabels:
+    """Tell whether the label file of a case in the target holds the labels that would be written."""
+
+    target: Path
+    ending: str
+
+    def __call__(self, job: tuple[Case, Finding]) -> bool:
+        case, finding = job
+        path = self.target / f"labels{'Ts' if case.is_test else 'Tr'}" / f"{case.name}{self.ending}"
+        try:
+            with Image.open(path) as image:
+                return array_hash(np.asarray(image)) == finding.label_hash
+        except (OSError, SyntaxError, ValueError):
+            return False
 
 
 def _listed(output: Output, sub: str) -> list[Path]:
@@ -206,21 +233,21 @@ def _listed(output: Output, sub: str) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def write_dataset(output: Output, progress: Progress | None) -> tuple[int, int]:
+def write_dataset(output: Output, progress: Progress | None, replace: bool = False) -> tuple[int, int]:
     """Write the data set to a hidden folder beside the target, then rename it; nothing half-written remains.
 
-    An old target is replaced, and kept if anything fails.
+    An old target is replaced if ``replace`` is set, and kept if anything fails.
 
     Returns:
         The number of images and of masks that were linked or copied instead of written anew.
 
     Raises:
-        ConversionError: a source file changed since it was checked.
+        ConversionError: a source file changed since it was checked, or the target appeared meanwhile.
         OSError: the output could not be written.
     """
     target = output.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_over(target)
+    _remove_left_over(target, "tmp")
     temporary = target.with_name(f".{target.name}.tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     try:
         for sub in sorted({name.partition("/")[0] for name in output.files()}):
@@ -230,7 +257,8 @@ def write_dataset(output: Output, progress: Progress | None) -> tuple[int, int]:
         reused = list(in_order(write, jobs, output.workers, "wrote", progress))
         for name, text in output.metadata().items():
             (temporary / name).write_bytes(text.encode())
-        _put_in_place(temporary, target)
+        _put_in_place(temporary, target, replace)
+        _remove_left_over(target, "old")
     except RefusedFile as refused:
         raise ConversionError(describe([refused.problem]), [refused.problem]) from refused
     finally:
@@ -238,14 +266,23 @@ def write_dataset(output: Output, progress: Progress | None) -> tuple[int, int]:
     return sum(image for image, _ in reused), sum(mask for _, mask in reused)
 
 
-def _remove_left_over(target: Path) -> None:
-    """Remove what a killed conversion to the same target on this machine left: a new data set, or the old one."""
-    for kind in ("tmp", "old"):
-        start = f".{target.name}.{kind}-{socket.gethostname()}-"
-        for folder in target.parent.glob(f"{start}*"):
-            number = folder.name[len(start) :].partition("-")[0]
-            if number.isdigit() and not _runs(int(number)):
-                shutil.rmtree(folder, ignore_errors=True)
+def _remove_left_over(target: Path, kind: str) -> None:
+    """Remove what a killed conversion to the same target on this machine left.
+
+    Args:
+        target: the data set.
+        kind: "tmp", a new data set that was not complete, or "old", the one that was being replaced: it goes only when
+            there is another in its place.
+    """
+    start = f".{target.name}.{kind}-{socket.gethostname()}-"
+    for folder in target.parent.glob(f"{start}*"):
+        number = folder.name[len(start) :].partition("-")[0]
+        if not number.isdigit() or _runs(int(number)):
+            continue
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs(process: int) -> bool:
@@ -258,11 +295,14 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _put_in_place(new: Path, target: Path) -> None:
+def _put_in_place(new: Path, target: Path, replace: bool) -> None:
     """Rename ``new`` to ``target``; an old ``target`` is removed after that, or comes back if it fails."""
     if not os.path.lexists(target):
-        os.rename(new, target)
+        os.rename(new, target)  # fails if a folder with files has appeared in between
         return
+    if not replace:
+        where, remedy = f"{target} was written by another command meanwhile", "look at it; --overwrite replaces it"
+        raise RefusedFile("id-in-use", "data set id in use", where, remedy)
     old = new.with_name(new.name.replace(".tmp-", ".old-"))
     try:
         os.rename(target, old)

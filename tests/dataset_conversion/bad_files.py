@@ -197,7 +197,7 @@ def coloured_palette(place: Place) -> None:
     save(palette(DISC // 255 * 2, (0, 0, 0), (1, 1, 1), (7, 8, 9)), place.mask)
 
 
-@error("mask-palette", "masks/c3.png", "index 0 is white", remedy="without a palette")
+@error("mask-palette", "masks/c3.png", "index 0 is #ffffff, brighter", remedy="without a palette")
 def inverted_palette(place: Place) -> None:
     save(palette(DISC // 255, (255, 255, 255), (0, 0, 0)), place.mask)
 

@@ -214,14 +214,14 @@ def picture_twice_in_training(place: Place) -> None:
     place.image.write_bytes((place.images / "c2.png").read_bytes())
 
 
-@error("group-straddles", "group 'c': c9 in test, c0 in train", remedy="--allow-straddling")
+@error("group-straddles", "group 'c': c0 in train, c9 in test", remedy="--allow-straddling")
 def patient_in_two_parts(place: Place) -> dict:
     place.add("test", "c9")
     place.add("val", "v1")
     return {"group_regex": "(?P<group>[a-z])"}
 
 
-@warning("group-straddles", "group 'c': c9 in test, c0 in train", remedy="the parts are taken as they are")
+@warning("group-straddles", "group 'c': c0 in train, c9 in test", remedy="the parts are taken as they are")
 def patient_in_two_parts_as_published(place: Place) -> dict:
     return {**patient_in_two_parts(place), "straddling": True}
 
@@ -229,6 +229,13 @@ def patient_in_two_parts_as_published(place: Place) -> dict:
 @error("no-training-cases", "all training cases are in the validation part", remedy="name cases to train on")
 def nothing_but_validation(place: Place) -> dict:
     return {"source": FolderSource({"val": (place.images, place.masks)})}
+
+
+@error("unreadable", "images/c3.png", "No such file", remedy="copy or export these files again")
+def links_to_nothing(place: Place) -> None:
+    for path in (place.image, place.mask):
+        path.unlink()
+        path.symlink_to(place.root / "unmounted" / path.name)
 
 
 def two_patients(place: Place) -> None:

@@ -17,6 +17,7 @@ ROWS_IN = (bad_files, bad_sets)  # imported for their rows
 ELSEWHERE = {  # codes whose bad inputs are in other modules
     "choice": "test_bad_inputs.py",
     "worker-killed": "test_outputs.py",
+    "palettes-differ": "test_same_meaning.py",
     "mat-array": "annotations/test_annotation_mat.py",
     "mat-needs-h5py": "annotations/test_annotation_mat.py",
     "mat-values": "annotations/test_annotation_mat.py",

@@ -1,6 +1,7 @@
 """Cases that files list: lists, manifests, COCO, run lengths."""
 
 import json
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -200,6 +201,15 @@ def test_coco(tmp_path):
     expected[1:4, 2:6] = 1
     np.testing.assert_array_equal(labels(cases["a"]), expected)
     assert not labels(cases["b"]).any()
+
+
+def test_coco_names_with_accents(tmp_path):
+    one, other = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    source = coco(tmp_path)
+    (tmp_path / "i" / "a.jpg").rename(tmp_path / "i" / f"{other}.jpg")
+    source.file.write_text(source.file.read_text().replace("a.jpg", f"{one}.jpg"))
+    cases = found(source)
+    assert labels(cases[one]).sum() == 12
 
 
 def test_coco_and_its_folder_must_agree(tmp_path):

@@ -14,7 +14,7 @@ from dataset_conversion.conversion_flags import with_options
 from PIL import Image
 
 from nnunet_ext import parallel
-from nnunet_ext.dataset_conversion import writing
+from nnunet_ext.dataset_conversion import working, writing
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.convert import ConversionError, Options, Target, convert, diagnose
 from nnunet_ext.dataset_conversion.inspecting import Inspection
@@ -275,7 +275,7 @@ def test_a_killed_process_is_told_with_what_to_type(tmp_path, monkeypatch):
     image = Deadly(tmp_path / str(os.getpid()))
     work = Inspection(legend_from_flags(None, None, None, []))
     with pytest.raises(ConversionError) as caught:
-        list(parallel.in_order(work, [Case("a", image), Case("b", image)], 2, "checked", None))
+        list(working.in_order(work, [Case("a", image), Case("b", image)], 2, "checked", None))
     (problem,) = caught.value.problems
     assert problem.code == "worker-killed"
     assert "-np 2: a process ended while images were checked" in problem.where

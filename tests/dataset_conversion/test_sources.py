@@ -160,6 +160,25 @@ def test_patterns_name_cases_and_columns(tmp_path):
     assert labels(cases["p01_s1"])[:, 0].tolist() == [1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
 
 
+def test_patterns_enter_linked_folders_once(tmp_path):
+    picture(tmp_path / "elsewhere" / "images" / "a.png")
+    mask(tmp_path / "elsewhere" / "masks" / "a.png")
+    (tmp_path / "data").mkdir()
+    for link, target in (("p1", "elsewhere"), ("p2", "elsewhere"), ("loop", "data")):
+        (tmp_path / "data" / link).symlink_to(tmp_path / target, target_is_directory=True)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data", target_is_directory=True)
+    regexes = (r"(?P<case>.+)/images/(?P<case2>.)\.png", r"(?P<case>.+)/masks/(?P<case2>.)\.png")
+    assert list(found(PatternSource(tmp_path / "data", tmp_path / "data", *regexes))) == ["p1_a"]
+
+
+def test_accents_in_patterns(tmp_path):
+    one, other = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    picture(tmp_path / "i" / f"{other}.png")
+    mask(tmp_path / "m" / f"{one}.png")
+    source = PatternSource(tmp_path / "i", tmp_path / "m", r"(?P<case>.+)\.png", r"(?P<case>.+)\.png")
+    assert list(found(source)) == [one]
+
+
 def test_patterns_with_a_file_for_each_class(tmp_path):
     picture(tmp_path / "a.png")
     mask(tmp_path / "a_road.png", slice(0, 2))
@@ -167,7 +186,7 @@ def test_patterns_with_a_file_for_each_class(tmp_path):
     source = PatternSource(tmp_path, tmp_path, r"(?P<case>[a-z])\.png", r"(?P<case>[a-z])_(?P<label>\w+)\.png")
     legend = legend_from_flags(["background=0", "street=road", "vehicle=car"], None, None, [])
     decoded = found(source)["a"].mask.read(legend, SIZE)
-    assert decoded.labels[:4, 0].tolist() == [1, 1, 2, 0]  # files in the order of their names: car, then road
+    assert decoded.labels[:4, 0].tolist() == [1, 2, 2, 0]  # in the order of the labels: street, then vehicle
     assert decoded.overlap == SIZE[1]
 
 

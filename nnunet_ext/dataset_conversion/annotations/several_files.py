@@ -51,7 +51,7 @@ class InstanceFiles:
 
 @dataclass(frozen=True)
 class ClassFiles:
-    """Binary mask files of one image, one class each; where two overlap, the later one wins.
+    """Binary mask files of one image, one class each; where two overlap, the later one in ``--labels`` wins.
 
     Attributes:
         path_of_class: (class name, file) pairs. The names are what ``--labels`` calls classes of polygon files.
@@ -74,9 +74,10 @@ class ClassFiles:
         if not self.path_of_class:
             what, remedy = "images without mask files", "add the mask files, or remove the image"
             raise RefusedFile("mask-none", what, "an image has an empty list of class files", remedy)
-        labels_of_files = [legend.label_of_name(name, path) for name, path in self.path_of_class]
+        labelled = sorted((legend.label_of_name(name, path), path) for name, path in self.path_of_class)
+        labels_of_files = [label for label, _ in labelled]
         written = overlap = np.full(shape, NOBODY, np.int16)
-        for index, marked in enumerate(_binary_masks(self.files, legend)):
+        for index, marked in enumerate(_binary_masks([path for _, path in labelled], legend)):
             if index == 0:
                 written, overlap = np.full(marked.shape, NOBODY, np.int16), np.zeros(marked.shape, bool)
             overlap |= marked & (written != NOBODY) & (written != labels_of_files[index])

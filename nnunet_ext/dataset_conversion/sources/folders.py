@@ -160,7 +160,7 @@ def _usable_files(side: Side, shared: bool, problems: list[Problem], notes: Coun
         )
         return []
     usable = []
-    for path in sorted(p for p in side.folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+    for path in sorted(p for p in side.folder.iterdir() if not p.name.startswith(".") and not p.is_dir()):
         ending = ending_of(path)
         if ending in IMAGE_ENDINGS or (ending in ANNOTATION_ENDINGS and side.kind == "mask"):
             usable.append(path)

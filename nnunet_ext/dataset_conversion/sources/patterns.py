@@ -120,9 +120,15 @@ def _found(
 
 
 def _tree(root: Path) -> Iterator[str]:
-    """Every file below ``root``, hidden ones left out, as a path with "/"."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """Every file below ``root``, hidden ones left out, as a path with "/"; folders that are links are entered once."""
+    entered = {os.path.realpath(root)}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+        for name in [name for name in folders if os.path.islink(os.path.join(folder, name))]:
+            target = os.path.realpath(os.path.join(folder, name))
+            if target in entered or f"{os.path.realpath(folder)}{os.sep}".startswith(f"{target}{os.sep}"):
+                folders.remove(name)
+            entered.add(target)
         for name in names:
             if not name.startswith("."):
                 yield (Path(folder) / name).relative_to(root).as_posix()

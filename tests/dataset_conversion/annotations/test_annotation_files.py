@@ -84,9 +84,16 @@ def classes(tmp_path):
     return ClassFiles((("disc", files[0]), ("cup", files[1])))
 
 
+def test_the_later_label_wins_whatever_the_order_of_the_files(tmp_path):
+    mask = classes(tmp_path).read(legend("d=disc", "c=cup"), SHAPE)
+    assert mask.labels.tolist() == [[1, 1, 0, 0], [1, 2, 2, 0], [0, 2, 2, 0]]
+    mask = ClassFiles(classes(tmp_path).path_of_class[::-1]).read(legend("d=disc", "c=cup"), SHAPE)
+    assert mask.labels.tolist() == [[1, 1, 0, 0], [1, 2, 2, 0], [0, 2, 2, 0]]
+
+
 def test_the_later_class_wins_and_the_overlap_is_counted(tmp_path):
     mask = classes(tmp_path).read(legend("c=cup", "d=disc"), SHAPE)
-    assert mask.labels.tolist() == [[2, 2, 0, 0], [2, 1, 1, 0], [0, 1, 1, 0]]
+    assert mask.labels.tolist() == [[2, 2, 0, 0], [2, 2, 1, 0], [0, 1, 1, 0]]
     assert mask.overlap == 1
 
 
@@ -97,7 +104,7 @@ def test_with_a_binary_legend_all_classes_are_foreground(tmp_path):
 
 def test_a_class_may_be_background(tmp_path):
     mask = classes(tmp_path).read(legend("background=cup", "d=disc"), SHAPE)
-    assert mask.labels.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert mask.labels.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     assert mask.overlap == 1
 
 
