@@ -108,7 +108,7 @@ def print_dry_run(diagnosis: Diagnosis) -> int:
 def _print_found(diagnosis: Diagnosis) -> None:
     parts = Counter(case.split for case in diagnosis.cases)
     masks = sum(case.mask is not None for case in diagnosis.cases)
-    rows = [("cases", ", ".join(f"{n} {part}" for part, n in parts.items()) + f"; {masks} with annotation")]
+    rows = [("cases", (", ".join(f"{n} {part}" for part, n in parts.items()) or "none") + f"; {masks} with annotation")]
     sizes = [finding.size for finding in diagnosis.findings if finding.image_mode]
     if sizes:
         small, large = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])

@@ -63,6 +63,16 @@ def test_a_wrong_suffix_of_masks_beside_images(tmp_path):
     }
 
 
+def test_masks_of_test_images_with_another_suffix_are_not_taken_for_images(tmp_path):
+    for name in ("1", "11"):
+        picture(tmp_path / f"{name}.png")
+    source = FolderSource({"test": (tmp_path, tmp_path)}, mask_suffix="_mask")
+    assert list(found(source)) == ["1", "11"]
+    for name in ("1", "11"):
+        mask(tmp_path / f"{name}_gt.png")
+    assert [code for code, _ in complaints(source)] == ["mask-missing"] * 4
+
+
 def test_masks_without_any_image_beside_them(tmp_path):
     mask(tmp_path / "a_mask.png")
     assert complaint(FolderSource({"train": (tmp_path, tmp_path)}, mask_suffix="_mask")).startswith("image-missing")

@@ -105,7 +105,7 @@ def find_pairs(images: Side, masks: Side | None, part: str, problems: list[Probl
         return [Case(name, ImageFile(path), None, part) for name, path in sorted(image_of.items())]
     mask_of = _index(masks, images, problems, notes)
     beside = images.folder.resolve() == masks.folder.resolve()
-    if beside and part == "test" and image_of and not mask_of:
+    if beside and part == "test" and image_of and not mask_of and not _ending_of_half(sorted(image_of)):
         notes[f"{{images}} of test in {images.folder} without masks: no name there ends in {masks.suffix!r}"] += len(
             image_of
         )
@@ -247,9 +247,10 @@ def _suffix_remedy(image_of: dict[str, Path], images: Side, mask_of: dict[str, P
 
 
 def _ending_of_half(stems: list[str]) -> str:
-    """Return what half of the names, which are then masks, have more than another name; "" if there is none."""
+    """Return what half of the names, probably masks, have more than another name, such as "_gt"; "" if nothing."""
     known = set(stems)
-    endings = Counter(stem[k:] for stem in stems for k in range(1, len(stem)) if stem[:k] in known)
+    places = [(stem, k) for stem in stems for k in range(1, len(stem)) if not stem[k].isalnum()]
+    endings = Counter(stem[k:] for stem, k in places if stem[:k] in known)
     ending, n = endings.most_common(1)[0] if endings else ("", 0)
     return ending if 2 * n >= len(stems) else ""
 
