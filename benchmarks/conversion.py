@@ -43,6 +43,8 @@ def main() -> int:
     if args.memory_of:
         print(json.dumps(peak_memory(args.memory_of, args.work)))
         return 0
+    if "memory" in args.only and max(args.memory_pairs) > args.pairs:
+        parser().error(f"--memory-pairs {max(args.memory_pairs)} needs as many --pairs; there are {args.pairs}")
     print(f"{hardware('cpu')}; {versions()}, Pillow {Image.__version__}, zlib {zlib()}", flush=True)
     found: dict[str, object] = {}
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
@@ -122,6 +124,7 @@ def speed(args: argparse.Namespace, kind: str, source: Path, work: Path) -> dict
     for turn in range(args.repeats):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             times[name].append(timed(ways[name], source, work / "raw"))
+            print(f"turn {turn}, {name}: {times[name][-1]}", file=sys.stderr, flush=True)
     show_speed(kind, args.pairs, times)
     return times
 
