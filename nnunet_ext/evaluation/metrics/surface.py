@@ -176,7 +176,7 @@ def _cropped(reference: Mask, prediction: Mask) -> tuple[Mask, Mask]:
 
 
 def _nearest(points: npt.NDArray[np.intp], others: npt.NDArray[np.intp], edge: Mask, steps: Floats) -> Floats:
-    """Return the distance of each of `points` (n, axes) from the nearest of `others`, which are the pixels of `edge`."""
+    """Return the distance of each of `points` (n, axes) from the nearest of `others`, the pixels of `edge`."""
     if not len(points) or not len(others):
         return np.full(len(points), np.inf)
     if len(points) + len(others) < DENSE * edge.size:
