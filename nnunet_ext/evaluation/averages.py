@@ -28,8 +28,13 @@ POLICY = {
 
 def add_count_metrics(per_case: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Return the table with a column for each metric that follows from the columns TP, FP, FN and TN."""
-    counts = Counts.from_summary(per_case)
+    counts = counts_of(per_case)
     return per_case.assign(**{name: METRICS[name].compute(counts) for name in metrics if of_counts(name)})
+
+
+def counts_of(rows: pd.DataFrame) -> Counts:
+    """Return the columns TP, FP, FN and TN as arrays."""
+    return Counts(*(rows[column].to_numpy() for column in COUNTS))
 
 
 def of_counts(name: str) -> bool:
@@ -62,7 +67,7 @@ def statistics(rows: pd.DataFrame, name: str) -> dict[str, Any]:
         defined = penalised[~np.isnan(penalised)]
         found["mean_penalised"] = float(defined.mean()) if len(defined) else np.nan
     if of_counts(name):
-        found["pooled"] = float(METRICS[name].compute(Counts.from_summary(rows).total()))
+        found["pooled"] = float(METRICS[name].compute(counts_of(rows).total()))
     return found
 
 
@@ -77,7 +82,7 @@ def class_averages(per_case: pd.DataFrame, metrics: Sequence[str]) -> dict[str, 
 
 
 def mean_over_classes(classes: dict[str, dict[str, Any]], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Average the classes' means (and pooled and penalised values): metric -> these, and how many classes had a mean."""
+    """Average the classes' means, pooled and penalised values: metric -> these, and how many classes had a mean."""
     found: dict[str, dict[str, Any]] = {}
     for name in metrics:
         of = [entry["metrics"][name] for entry in classes.values()]

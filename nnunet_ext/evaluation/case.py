@@ -137,11 +137,11 @@ def _confusion(
     table = np.zeros((k + 2) ** 2, np.int64)
     for rows, columns in zip(_parts(reference), _parts(prediction), strict=True):
         table += np.bincount(to_row[rows] + place[columns], minlength=len(table))
-    table = table.reshape(k + 2, k + 2)
-    for unknown, file in ((table[k + 1].any(), reference), (table[:k, k + 1].any(), prediction)):
+    pairs = table.reshape(k + 2, k + 2)
+    for unknown, file in ((pairs[k + 1].any(), reference), (pairs[:k, k + 1].any(), prediction)):
         if unknown:
             raise RefusedCase(_unknown(classes, case, file, "reference" if file is reference else "prediction"))
-    return table[:k, :k]
+    return pairs[:k, :k]
 
 
 def _parts(labels: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int32]]:
@@ -181,7 +181,7 @@ def _scores(
         maps *= counted
     found = []
     for index, labels in enumerate(classes.members.values()):
-        masks = tuple(_mask(labels, file, counted) for file in (reference, prediction))
+        masks = _mask(labels, reference, counted), _mask(labels, prediction, counted)
         found.append(class_scores(rules.metrics, *masks, spacing, None if maps is None else maps[index]))
     return tuple(found)
 

@@ -24,15 +24,15 @@ def read_case_table(path: str | os.PathLike[str], by: Sequence[str]) -> pd.DataF
     Returns:
         The columns `case`, those of `USUAL` that are not empty, and `by`; all text, "" where nothing is known.
 
-    Raises `FileNotFoundError`, and `EvaluationError` for a file of another kind, a column that is not there or a case
-    that stands twice.
+    Raises `EvaluationError` if it is missing or of another kind, for a column that is not there, and for a case that
+    stands twice.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No table of cases at {path}. `nnunet_ext convert` writes cases.csv")
+        raise EvaluationError(f"there is no table of cases at {path}; `nnunet_ext convert` writes cases.csv")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, pd.errors.ParserError) as error:
         raise EvaluationError(f"{path} is no CSV with a row a case ({error})") from error
     for column in ("case", *by):
         if column not in table or (column in TAKEN and column != "case"):

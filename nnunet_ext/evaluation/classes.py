@@ -127,7 +127,9 @@ def _labels(name: str, value: Any) -> tuple[int, ...]:
         labels = tuple(int(v) for v in values)
     except (TypeError, ValueError):
         labels = ()
-    if not labels or any(not 0 <= label <= LARGEST_LABEL or label != v for label, v in zip(labels, values, strict=True)):
+    if not labels or any(
+        not 0 <= label <= LARGEST_LABEL or label != v for label, v in zip(labels, values, strict=True)
+    ):
         raise EvaluationError(f"class {name!r}: labels are whole numbers from 0 to {LARGEST_LABEL}, not {value!r}")
     return labels
 

@@ -43,18 +43,22 @@ class Evaluation:
 
         Files of an earlier evaluation are replaced. All are written under temporary names first.
 
-        Raises `EvaluationError` if the folder holds a file of one of these names that is not ours.
+        Raises `EvaluationError` if the folder holds a file of one of these names that is not ours, or cannot be
+        written.
         """
         folder = Path(folder)
         refuse_other_files(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         texts = {
             "per_case.csv": _csv(self.per_case),
             "groups.csv": None if self.groups is None else _csv(self.groups),
             "confusion.csv": None if self.confusion is None else self.confusion.to_csv(),
             "summary.json": json.dumps(_plain(self.summary), indent=2, allow_nan=False) + "\n",
         }
-        return _write_all(folder, texts)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return _write_all(folder, texts)
+        except OSError as error:
+            raise EvaluationError(f"{folder} cannot be written: {error}") from error
 
 
 def refuse_other_files(folder: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from nnunet_ext.evaluation.averages import COUNTS
 from nnunet_ext.evaluation.case import CaseScores, Rules, labels_in, score_case
 from nnunet_ext.evaluation.choosing import DEFAULT, chosen_metrics
 from nnunet_ext.evaluation.classes import Classes, classes_found, classes_from_flags, classes_of
@@ -20,10 +22,11 @@ from nnunet_ext.evaluation.label_maps import reader_for, unit_of
 from nnunet_ext.evaluation.metrics.registry import METRICS
 from nnunet_ext.evaluation.pairs import Pair, file_ending, find_dataset_json, pair_files
 from nnunet_ext.evaluation.problems import EvaluationError, Problem, grouped
-from nnunet_ext.evaluation.summarising import summarised
+from nnunet_ext.evaluation.summarising import About, summarised
 from nnunet_ext.parallel import Progress, in_order
 
 StrPath = str | os.PathLike[str]
+Result = TypeVar("Result")
 
 
 def evaluate_folders(
@@ -62,13 +65,14 @@ def evaluate_folders(
     Returns:
         Scores of the cases that could be read, and what was wrong with the others in `problems`.
 
-    Raises `EvaluationError` if nothing can be scored, `FileNotFoundError` for a missing dataset.json or table.
+    Raises `EvaluationError` if nothing can be scored, or what the arguments name does not exist.
     """
     references, predictions = Path(references), Path(predictions)
     names = chosen_metrics(metrics, probabilities)
     dataset = find_dataset_json(dataset_json, predictions, references, references.parent)
     ending = file_ending(dataset, references)
     pairs, problems = pair_files(references, predictions, ending, chill)
+    n_cases = len(pairs) + len(problems)
     if not pairs:
         raise _nothing(problems)
     reader = reader_for(ending, dataset, pairs[0].reference)
@@ -80,9 +84,66 @@ def evaluate_folders(
     problems += refused
     if per_case.empty:
         raise _nothing(problems)
-    table = cases if cases is not None or not by else references.parent / "cases.csv"
-    about = {
-        "references": str(references), "predictions": str(predictions), "n_cases": len(pairs) + len(problems) - len(refused),
-    }  # fmt: skip
-    length = "mm" if spacing is not None else unit_of(reader)
-    return summarised(per_case, names, classes, confusion, problems, table, by, length, about)
+    table = references.parent / "cases.csv" if by and cases is None else cases
+    about = About(
+        {"references": str(references), "predictions": str(predictions)},
+        n_cases=n_cases,
+        length="mm" if spacing is not None else unit_of(reader),
+        confusion=confusion,
+        problems=tuple(problems),
+    )
+    return summarised(per_case, names, classes, about, table, by)
+
+
+def _run(
+    function: Callable[[Pair], Result],
+    pairs: Sequence[Pair],
+    verb: str,
+    *,
+    workers: int,
+    progress: Progress | None,
+    volumes: bool,
+) -> Iterator[Result]:
+    """Yield the function of each pair in order; volumes are worth a process each."""
+    amounts = {"fewest": 2, "at_a_time": 1} if volumes else {}
+    try:
+        yield from in_order(function, pairs, workers, verb, progress, **amounts)
+    except BrokenProcessPool as error:
+        raise EvaluationError("a process was killed, probably because memory ran out: try fewer with -np") from error
+
+
+def _classes(
+    dataset: dict[str, Any], labels: Sequence[str], ignore: int | None, found: Callable[[], Iterator[tuple[int, ...]]]
+) -> Classes:
+    if labels:
+        return classes_from_flags(labels, ignore, dataset.get("labels"))
+    if dataset:
+        return classes_of(dataset["labels"] if ignore is None else {**dataset["labels"], "ignore": ignore})
+    return classes_found(set().union(*found()), ignore)
+
+
+def _gathered(
+    classes: Classes, results: Iterable[CaseScores]
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64], list[Problem]]:
+    """Return the rows, the confusion of all cases, and what was wrong."""
+    rows: list[dict[str, Any]] = []
+    confusion = np.zeros((len(classes.known),) * 2, np.int64)
+    problems = []
+    for result in results:
+        if result.problem is not None:
+            problems.append(result.problem)
+            continue
+        confusion += result.confusion
+        for (name, label), counts, scores in zip(classes.keys.items(), result.counts, result.scores, strict=True):
+            row = {
+                "case": result.case,
+                "label": label,
+                "class": name,
+                **dict(zip(COUNTS, counts.tolist(), strict=True)),
+            }
+            rows.append({**row, **scores, **({"diagonal": result.diagonal} if scores else {})})
+    return pd.DataFrame(rows), confusion, problems
+
+
+def _nothing(problems: Sequence[Problem]) -> EvaluationError:
+    return EvaluationError("\n".join(["no case can be evaluated:", *grouped(problems)]))

@@ -85,7 +85,7 @@ def read_label_map(path: Path, reader: type, case: str) -> LabelMap:
 
 def _whole(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:
     lowest, highest = (array.min(), array.max()) if array.size else (0, 0)
-    if 0 <= lowest and highest <= LARGEST_LABEL:  # False for NaN
+    if lowest >= 0 and highest <= LARGEST_LABEL:  # False for NaN
         labels = array.astype(np.int32)
         if np.array_equal(labels, array):
             return labels

@@ -31,10 +31,10 @@ class Pair:
 def find_dataset_json(given: str | os.PathLike[str] | None, *folders: Path) -> dict[str, Any]:
     """Read the dataset.json that was given, or the first in `folders`; {} if there is none.
 
-    Raises `EvaluationError` if it cannot be read or has no labels, `FileNotFoundError` if the one given is missing.
+    Raises `EvaluationError` if the one given is missing, or the one found cannot be read or has no labels.
     """
     if given is not None and not Path(given).is_file():
-        raise FileNotFoundError(f"No dataset.json at {given}.")
+        raise EvaluationError(f"there is no dataset.json at {given}")
     candidates = [Path(given)] if given is not None else [folder / "dataset.json" for folder in folders]
     for path in candidates:
         if path.is_file():
