@@ -8,8 +8,8 @@ compute TP, FP, FN, TN, the Hausdorff distance and the average symmetric surface
 nnU-Net's reader, checks what `nnunet_ext evaluate` checks, computes Dice, averages over cases and writes its files; the
 loop reads with Pillow, calls `get_confusion_matrix`, `compute_hausdorff_distance` and
 `compute_average_surface_distance`, and writes a CSV. They run in turns in one process; which is first changes from
-repeat to repeat. Shown are medians, all times, and the ratios of pairs. Then the peak memory of fresh processes, for a
-tenth of the cases and for all.
+repeat to repeat. Shown are medians, all times, and the ratios of pairs. Then the peak memory of a fresh process with
+its workers, for a tenth of the cases and for all.
 
 Says so and ends with 1 if a count or distance differs between the two.
 """
@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -36,9 +37,9 @@ METRICS = ("dice", "hd", "assd_pooled")
 def main() -> int:
     args = parser().parse_args()
     if args.memory_of:
-        run(args.memory_of, Path(args.folder), args.n, args.workers)
-        own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        print(f"MEMORY {own / 1024:.0f} {children / 1024:.0f}")
+        with ResidentMemory() as memory:
+            run(args.memory_of, Path(args.folder), args.n, args.workers)
+        print(f"MEMORY {memory.peak:.0f}")
         return 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         make(Path(folder), args.n)
@@ -62,13 +63,17 @@ def make(folder: Path, n: int) -> None:
     shares = []
     for part in ("r", "p"):
         (folder / part).mkdir()
+    labels = {"labels": {"background": 0, "object": 1}, "file_ending": ".png"}
+    (folder / "dataset.json").write_text(json.dumps(labels))
     for index in range(n):
         pair = blobs(np.random.default_rng(index))
         shares.append(pair[0].mean())
         for part, mask in zip("rp", pair, strict=True):
             Image.fromarray(mask.astype(np.uint8)).save(folder / part / f"case_{index:05}.png")
     low, middle, high = np.quantile(shares, [0.05, 0.5, 0.95])
-    print(f"{n} pairs of {SIDE} x {SIDE}; foreground {low:.1%}, {middle:.1%}, {high:.1%} (5 %, median, 95 %)", flush=True)
+    print(
+        f"{n} pairs of {SIDE} x {SIDE}; foreground {low:.1%}, {middle:.1%}, {high:.1%} (5 %, median, 95 %)", flush=True
+    )
 
 
 def blobs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +110,9 @@ def run(which: str, folder: Path, n: int, workers: int) -> dict[str, tuple[float
 def ours(folder: Path, n: int, workers: int) -> dict[str, tuple[float, ...]]:
     from nnunet_ext.evaluation.folders import evaluate_folders
 
-    found = evaluate_folders(first(folder, n, "r"), first(folder, n, "p"), metrics=METRICS, workers=workers)
+    dataset = folder / "dataset.json"
+    folders = first(folder, n, "r"), first(folder, n, "p")
+    found = evaluate_folders(*folders, dataset_json=dataset, metrics=METRICS, workers=workers)
     assert not found.problems, found.problems[:3]
     found.write(folder / "ours")
     columns = ["TP", "FP", "FN", "TN", "hd", "assd_pooled"]
@@ -163,10 +170,8 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
     print(f"monai / ours: median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
     equal = same(found["ours"], found["monai"])
     for which in times:
-        for n in (max(1, args.n // 10), args.n):
-            own, child = peak(which, folder, n, args.workers)
-            parts = f"{own} MiB" + (f", and {child} MiB in the larger of {args.workers}" if child > 1 else "")
-            print(f"peak memory of {which}, {n} cases: {parts}", flush=True)
+        small, large = (peak(which, folder, n, args.workers) for n in (max(1, args.n // 10), args.n))
+        print(f"peak memory of {which}: {small} MiB for a tenth of the cases, {large} MiB for all", flush=True)
     return 0 if equal else 1
 
 
@@ -178,11 +183,39 @@ def same(a: dict[str, tuple[float, ...]], b: dict[str, tuple[float, ...]]) -> bo
     return not wrong
 
 
-def peak(which: str, folder: Path, n: int, workers: int) -> list[int]:
-    """Return MiB at most resident, of a fresh process and of its largest child."""
+def peak(which: str, folder: Path, n: int, workers: int) -> int:
+    """Return MiB at most resident, of a fresh process and its workers together."""
     command = [sys.executable, __file__, "--memory-of", which, "--folder", str(folder), "-n", str(n)]
     done = subprocess.run([*command, "--workers", str(workers)], capture_output=True, text=True, check=True)
-    return [int(v) for line in done.stdout.splitlines() if line.startswith("MEMORY ") for v in line.split()[1:]]
+    return next(int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("MEMORY "))
+
+
+class ResidentMemory:
+    """Looks every 0.1 s how much memory this process and its children hold; `peak` in MiB."""
+
+    def __enter__(self) -> ResidentMemory:
+        self.peak, self._end = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.1):
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            self.peak = max(self.peak, sum(resident(pid) for pid in (os.getpid(), *children)))
+
+
+def resident(pid: int | str) -> float:
+    """Return MiB; 0 for a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 if __name__ == "__main__":

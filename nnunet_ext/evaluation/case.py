@@ -72,7 +72,8 @@ def score_case(rules: Rules, pair: Pair) -> CaseScores:
 def labels_in(reader: type, pair: Pair) -> tuple[int, ...]:
     """Return the labels of a case's reference; none if it cannot be read, which scoring will say."""
     try:
-        return tuple(np.unique(read_label_map(pair.reference, reader, pair.case).labels).tolist())
+        labels = read_label_map(pair.reference, reader, pair.case).labels
+        return tuple(np.flatnonzero(np.bincount(labels.ravel())).tolist())
     except RefusedCase:
         return ()
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from nnunet_ext.evaluation.problems import EvaluationError
-from nnunet_ext.evaluation.quality import class_labels
 
 MOST_FOUND = 256  # more labels than these in references are no label maps, such as masks with soft edges
 LARGEST_LABEL = 65535
@@ -101,6 +100,22 @@ def classes_found(labels: Iterable[int], ignore: int | None) -> Classes:
         )
     members = {str(label): _labels(str(label), label) for label in found}
     return _checked(members, _keys(members), members, ignore)
+
+
+def class_labels(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Return how nnU-Net's `summary.json` calls each foreground class.
+
+    Args:
+        labels: dataset.json's `labels`.
+
+    Returns:
+        From names to `label` as in `summary.read_summary`: "1" for a label, "(1, 2)" for a region.
+    """
+    lists = {name: list(v) if isinstance(v, (list, tuple)) else [v] for name, v in labels.items() if name != "ignore"}
+    foreground = {name: values for name, values in lists.items() if set(values) != {0}}
+    if not any(len(values) > 1 for values in lists.values()):
+        return {name: str(int(value)) for name, (value,) in foreground.items()}
+    return {n: str(tuple(v) if isinstance(labels[n], (list, tuple)) else v[0]) for n, v in foreground.items()}
 
 
 def _keys(members: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
