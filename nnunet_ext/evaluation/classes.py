@@ -21,7 +21,7 @@ class Classes:
     Attributes:
         members: name of a class or region -> its labels.
         keys: name -> how nnU-Net's summary.json calls it: "1" for a label, "(1, 2)" for a region.
-        known: all labels that a map may hold, ascending, 0 among them and `ignore` not.
+        known: all labels that a map may hold, ascending, 0 among them; `ignore` only if dataset.json has it as a class.
         ignore: pixels with this label in the reference are left out of everything; None if there is none.
         names: label -> name, for the confusion of labels.
         region_based: the network has an output for each region, not for each label.
@@ -131,7 +131,7 @@ def _checked(
 ) -> Classes:
     """Return the classes; `lists` has the labels of every name, scored or not."""
     known = sorted({0}.union(*lists.values()))
-    if ignore is not None and ignore in known:
+    if any(ignore in labels for labels in members.values()):
         raise EvaluationError(f"label {ignore} is ignored and a class, too: choose another --ignore or --labels")
     return Classes(members, keys, tuple(known), ignore, _names(lists, known), region_based)
 
