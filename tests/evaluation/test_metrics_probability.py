@@ -22,7 +22,7 @@ MAPS = (
 
 def example(shape=(14, 17)):
     reference = np.zeros(shape, bool)
-    reference[3:9, 4:12] = True
+    reference[1:8, 4:12] = True  # windows of the weighted F-measure reach over the edge
     return reference, np.clip(reference * 0.6 + RNG.random(shape) * 0.4, 0, 1)
 
 
@@ -105,6 +105,39 @@ def weighted_f_by_loops(reference, p):
 def test_weighted_f_by_loops():
     reference, p = example((14, 17))  # a box: no pixel outside has two nearest ones
     assert m.weighted_f_measure(reference, p) == pytest.approx(weighted_f_by_loops(reference, p), rel=1e-9)
+
+
+def s_measure_by_loops(reference, p):
+    """The definition with statistics written out."""
+
+    def mean(values):
+        return sum(values) / len(values)
+
+    def spread(x, y):
+        return sum((a - mean(x)) * (b - mean(y)) for a, b in zip(x, y, strict=True)) / (len(x) - 1)
+
+    def alike(values):
+        return 2 * mean(values) / (mean(values) ** 2 + 1 + math.sqrt(spread(values, values)))
+
+    pixels = [(y, x, int(reference[y, x]), float(p[y, x])) for y, x in np.ndindex(reference.shape)]
+    inside, outside = [v for *_, g, v in pixels if g], [1 - v for *_, g, v in pixels if not g]
+    share = len(inside) / len(pixels)
+    row, column = (round(mean([pixel[axis] for pixel in pixels if pixel[2]])) + 1 for axis in (0, 1))
+    region = 0.0
+    for above in (True, False):
+        for left in (True, False):
+            part = [pixel for pixel in pixels if (pixel[0] < row) == above and (pixel[1] < column) == left]
+            g, v = [float(pixel[2]) for pixel in part], [pixel[3] for pixel in part]
+            likeness = 4 * mean(g) * mean(v) * spread(g, v)
+            likeness /= (mean(g) ** 2 + mean(v) ** 2) * (spread(g, g) + spread(v, v))
+            region += likeness * len(part) / len(pixels)
+    return 0.5 * (share * alike(inside) + (1 - share) * alike(outside)) + 0.5 * region
+
+
+def test_s_measure_by_loops():
+    reference, p = example((14, 17))
+    assert m.s_measure(reference, p) == pytest.approx(s_measure_by_loops(reference, p), rel=1e-9)
+    assert m.s_measure(reference, p) != pytest.approx(m.s_measure(reference[::-1], p[::-1]), rel=1e-4)  # the centroid
 
 
 def test_a_perfect_map_and_the_edges():
