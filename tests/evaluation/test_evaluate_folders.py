@@ -24,7 +24,7 @@ def nnunets_summary(references, predictions, keys, ignore, output):
         def __init__(self, *_):
             pass
 
-        def Pool(self, *_):  # noqa: N802
+        def Pool(self, *_):
             return self
 
         def __enter__(self):
@@ -116,39 +116,39 @@ def test_ignored_pixels_change_no_distance(tmp_path):
 
 
 def test_lengths_are_in_the_unit_of_the_files(tmp_path):
-    import SimpleITK as sitk
+    import SimpleITK
 
     volume = np.zeros((6, 10, 12), np.uint8)
     volume[1:4, 2:8, 3:9] = 1
     for part, shift in (("r", 0), ("p", 1)):
-        image = sitk.GetImageFromArray(np.roll(volume, shift, axis=0))
+        image = SimpleITK.GetImageFromArray(np.roll(volume, shift, axis=0))
         image.SetSpacing((0.5, 0.7, 3.0))
         (tmp_path / part).mkdir()
-        sitk.WriteImage(image, str(tmp_path / part / "a.nii.gz"))
+        SimpleITK.WriteImage(image, str(tmp_path / part / "a.nii.gz"))
     mm = evaluate_folders(tmp_path / "r", tmp_path / "p", metrics=["hd"])
     assert mm.per_case["hd"].item() == pytest.approx(3.0)
     assert mm.summary["metrics"]["hd"]["unit"] == "mm"
     given = evaluate_folders(tmp_path / "r", tmp_path / "p", metrics=["hd"], spacing=[2, 1, 1])
     assert given.per_case["hd"].item() == pytest.approx(2.0)
     image.SetSpacing((0.5, 0.7, 2.0))
-    sitk.WriteImage(image, str(tmp_path / "p" / "a.nii.gz"))
+    SimpleITK.WriteImage(image, str(tmp_path / "p" / "a.nii.gz"))
     with pytest.raises(EvaluationError, match="differ in spacing"):
         evaluate_folders(tmp_path / "r", tmp_path / "p")
 
 
 @pytest.mark.parametrize("ending", [".tif", ".bmp", ".nrrd", ".mha", ".nii.gz"])
 def test_other_formats_give_the_same(tmp_path, ending):
-    import SimpleITK as sitk
+    import SimpleITK
 
     a, b = label_maps(3)
-    for name, write in ((".png", None), (ending, sitk.WriteImage)):
+    for name, write in ((".png", None), (ending, SimpleITK.WriteImage)):
         for part, array in (("r", a), ("p", b)):
             path = tmp_path / name / part / f"x{name}"
             path.parent.mkdir(parents=True)
             if write is None or ending in (".tif", ".bmp"):
                 Image.fromarray(array).save(path)
             else:
-                write(sitk.GetImageFromArray(array), str(path))
+                write(SimpleITK.GetImageFromArray(array), str(path))
     tables = [evaluate_folders(tmp_path / e / "r", tmp_path / e / "p").per_case for e in (".png", ending)]
     pd.testing.assert_frame_equal(*tables)
 
