@@ -47,7 +47,7 @@ class CaseScores:
         case: its name.
         counts: `(classes, 4)` int64: TP, FP, FN, TN.
         confusion: `(labels, labels)` int64: rows the reference's labels, columns the prediction's.
-        scores: a dictionary a class, metric -> value.
+        scores: `(classes, metrics)` float64, in the order of `Rules.metrics`.
         diagonal: of the image, in the unit of its spacing.
         problem: why there is none of this, or None.
     """
@@ -55,7 +55,7 @@ class CaseScores:
     case: str
     counts: npt.NDArray[np.int64]
     confusion: npt.NDArray[np.int64]
-    scores: tuple[dict[str, float], ...]
+    scores: npt.NDArray[np.float64]
     diagonal: float
     problem: Problem | None = None
 
@@ -66,7 +66,7 @@ def score_case(rules: Rules, pair: Pair) -> CaseScores:
         return _score(rules, pair)
     except RefusedCase as refusal:
         nothing = np.zeros((0, 0), np.int64)
-        return CaseScores(pair.case, nothing, nothing, (), 0.0, refusal.problem)
+        return CaseScores(pair.case, nothing, nothing, np.zeros((0, 0)), 0.0, refusal.problem)
 
 
 def labels_in(reader: type, pair: Pair) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ def _score(rules: Rules, pair: Pair) -> CaseScores:
     spacing = rules.spacing or reference.spacing
     diagonal = float(np.linalg.norm(np.multiply(reference.labels.shape, spacing)))
     counts = counts_of_classes(classes, confusion)
-    scores: tuple[dict[str, float], ...] = ({},) * len(counts)
+    scores = np.zeros((len(counts), 0))
     if rules.metrics:
         scores = _scores(rules, pair, reference.labels, prediction.labels, spacing)
     return CaseScores(pair.case, counts, confusion, scores, diagonal)
@@ -172,8 +172,8 @@ def _scores(
     reference: npt.NDArray[np.int32],
     prediction: npt.NDArray[np.int32],
     spacing: tuple[float, ...],
-) -> tuple[dict[str, float], ...]:
-    """Return what needs more than counts, of each class; ignored pixels are background in both masks and maps."""
+) -> npt.NDArray[np.float64]:
+    """Return what needs more than counts, `(classes, metrics)`; ignored pixels are background everywhere."""
     classes = rules.classes
     _check_axes(rules, pair.case, reference.ndim)
     counted = None if classes.ignore is None else reference != classes.ignore
@@ -184,7 +184,7 @@ def _scores(
     for index, labels in enumerate(classes.members.values()):
         masks = _mask(labels, reference, counted), _mask(labels, prediction, counted)
         found.append(class_scores(rules.metrics, *masks, spacing, None if maps is None else maps[index]))
-    return tuple(found)
+    return np.array(found, np.float64)
 
 
 def _check_axes(rules: Rules, case: str, axes: int) -> None:

@@ -19,20 +19,20 @@ def class_scores(
     prediction: Mask,
     spacing: Sequence[float],
     probabilities: npt.NDArray[np.float32] | None,
-) -> dict[str, float]:
+) -> list[float]:
     """Score one class.
 
     Args:
-        metrics: names; what needs counts is left out.
+        metrics: names of those that need distances, masks or probabilities.
         reference, prediction: boolean `(H, W)` or `(D, H, W)`.
         spacing: size of a pixel along each axis.
         probabilities: the same shape, for metrics that need them.
 
     Returns:
-        Metric -> value. Distances are measured once for all metrics.
+        A value a metric. Distances are measured once for all of them.
     """
     needs = {name: METRICS[name].needs for name in metrics}
     inputs: dict[str, tuple] = {"masks": (reference, prediction), "probabilities": (reference, probabilities)}
     if "distances" in needs.values():
         inputs["distances"] = (surface_distances(reference, prediction, spacing),)
-    return {name: float(METRICS[name].compute(*inputs[need])) for name, need in needs.items() if need in inputs}
+    return [float(METRICS[name].compute(*inputs[need])) for name, need in needs.items()]

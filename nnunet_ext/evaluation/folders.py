@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,47 +68,46 @@ def evaluate_folders(
 
     Raises `EvaluationError` if nothing can be scored, or what the arguments name does not exist.
     """
-    references, predictions = Path(references), Path(predictions)
     names = chosen_metrics(metrics, probabilities)
-    dataset = find_dataset_json(dataset_json, predictions, references, references.parent)
-    ending = file_ending(dataset, references)
-    pairs, problems = pair_files(references, predictions, ending, chill)
-    n_cases = len(pairs) + len(problems)
-    if not pairs:
-        raise _nothing(problems)
-    reader = reader_for(ending, dataset, pairs[0].reference)
-    run = partial(_run, workers=workers, progress=progress, volumes=unit_of(reader) == "mm")
-    classes = _classes(dataset, labels, ignore, partial(run, partial(labels_in, reader), pairs, verb="looked at"))
+    found = _find(Path(references), Path(predictions), dataset_json, chill)
+    run = partial(_run, found, workers=workers, progress=progress)
+    classes = _classes(found.dataset, labels, ignore, partial(run, partial(labels_in, found.reader), verb="looked at"))
     more = tuple(name for name in names if METRICS[name].needs != "counts")
-    rules = Rules(classes, reader, more, None if spacing is None else tuple(spacing), probabilities)
-    per_case, confusion, refused = _gathered(classes, run(partial(score_case, rules), pairs, verb="evaluated"))
-    problems += refused
+    rules = Rules(classes, found.reader, more, None if spacing is None else tuple(spacing), probabilities)
+    per_case, confusion, refused = _gathered(classes, more, run(partial(score_case, rules), verb="evaluated"))
+    problems = (*found.problems, *refused)
     if per_case.empty:
         raise _nothing(problems)
-    table = references.parent / "cases.csv" if by and cases is None else cases
-    about = About(
-        {"references": str(references), "predictions": str(predictions)},
-        n_cases=n_cases,
-        length="mm" if spacing is not None else unit_of(reader),
-        confusion=confusion,
-        problems=tuple(problems),
-    )
+    table = Path(references).parent / "cases.csv" if by and cases is None else cases
+    sources = {"references": str(references), "predictions": str(predictions)}
+    length = unit_of(found.reader) if spacing is None else "mm"
+    about = About(sources, len(found.pairs) + len(found.problems), length, confusion, problems)
     return summarised(per_case, names, classes, about, table, by)
 
 
+class _Files(NamedTuple):
+    pairs: list[Pair]
+    problems: list[Problem]
+    dataset: dict[str, Any]
+    reader: type
+
+
+def _find(references: Path, predictions: Path, dataset_json: StrPath | None, chill: bool) -> _Files:
+    dataset = find_dataset_json(dataset_json, predictions, references, references.parent)
+    ending = file_ending(dataset, references)
+    pairs, problems = pair_files(references, predictions, ending, chill)
+    if not pairs:
+        raise _nothing(problems)
+    return _Files(pairs, problems, dataset, reader_for(ending, dataset, pairs[0].reference))
+
+
 def _run(
-    function: Callable[[Pair], Result],
-    pairs: Sequence[Pair],
-    verb: str,
-    *,
-    workers: int,
-    progress: Progress | None,
-    volumes: bool,
+    files: _Files, function: Callable[[Pair], Result], verb: str, *, workers: int, progress: Progress | None
 ) -> Iterator[Result]:
     """Yield the function of each pair in order; volumes are worth a process each."""
-    amounts = {"fewest": 2, "at_a_time": 1} if volumes else {}
+    amounts = {} if unit_of(files.reader) == "px" else {"fewest": 2, "at_a_time": 1}
     try:
-        yield from in_order(function, pairs, workers, verb, progress, **amounts)
+        yield from in_order(function, files.pairs, workers, verb, progress, **amounts)
     except BrokenProcessPool as error:
         raise EvaluationError("a process was killed, probably because memory ran out: try fewer with -np") from error
 
@@ -123,26 +123,29 @@ def _classes(
 
 
 def _gathered(
-    classes: Classes, results: Iterable[CaseScores]
+    classes: Classes, metrics: Sequence[str], results: Iterable[CaseScores]
 ) -> tuple[pd.DataFrame, npt.NDArray[np.int64], list[Problem]]:
-    """Return the rows, the confusion of all cases, and what was wrong."""
-    rows: list[dict[str, Any]] = []
-    confusion = np.zeros((len(classes.known),) * 2, np.int64)
+    """Return a row a case and class, the confusion of all cases, and what was wrong."""
+    good: list[CaseScores] = []
     problems = []
+    confusion = np.zeros((len(classes.known),) * 2, np.int64)
     for result in results:
         if result.problem is not None:
             problems.append(result.problem)
             continue
         confusion += result.confusion
-        for (name, label), counts, scores in zip(classes.keys.items(), result.counts, result.scores, strict=True):
-            row = {
-                "case": result.case,
-                "label": label,
-                "class": name,
-                **dict(zip(COUNTS, counts.tolist(), strict=True)),
-            }
-            rows.append({**row, **scores, **({"diagonal": result.diagonal} if scores else {})})
-    return pd.DataFrame(rows), confusion, problems
+        good.append(replace(result, confusion=confusion))  # one matrix, however many cases there are
+    k = len(classes.members)
+    columns: dict[str, Any] = {
+        "case": [result.case for result in good for _ in range(k)],
+        "label": [*classes.keys.values()] * len(good),
+        "class": [*classes.keys] * len(good),
+        "diagonal": np.repeat([result.diagonal for result in good], k),
+    }
+    for names, tables in ((COUNTS, [r.counts for r in good]), (metrics, [r.scores for r in good])):
+        values = np.concatenate(tables) if tables else np.zeros((0, len(names)))
+        columns |= {name: values[:, index] for index, name in enumerate(names)}
+    return pd.DataFrame(columns), confusion, problems
 
 
 def _nothing(problems: Sequence[Problem]) -> EvaluationError:
