@@ -45,7 +45,8 @@ def _members(name: str, probabilities: bool, images: bool) -> list[str]:
         return [metric.name for metric in plain if metric.needs in here]
     if name in METRICS:
         return [name]
-    near = [known for known in METRICS if known.startswith(name)] or difflib.get_close_matches(name, METRICS)
+    titled = [metric.name for metric in plain if metric.name.startswith(name) or name.lower() in metric.title.lower()]
+    near = titled or difflib.get_close_matches(name, METRICS)
     meant = f" Do you mean {' or '.join(near)}?" if near else ""
     known = ", ".join(metric.name for metric in METRICS.values() if metric.needs in SCORED)
     raise EvaluationError(f"there is no metric {name!r}.{meant} Metrics are {known}; sets: {', '.join(SETS)}, all")

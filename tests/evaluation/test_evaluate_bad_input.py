@@ -116,6 +116,7 @@ def test_one_fold_beside_all_references(tmp_path):
         ({"dataset_json": "none.json"}, "no dataset.json at"),
         ({"dataset_json": "cases.csv"}, "is not a dataset.json"),
         ({"metrics": ["assd"]}, "Do you mean assd_mean_of_means or assd_pooled"),
+        ({"metrics": ["sensitivity"]}, "Do you mean recall"),
         ({"metrics": []}, "no metric"),
         ({"metrics": ["mean_iou"]}, "under `dataset`"),
         ({"labels": ["a=x"]}, "NAME=LABEL"),
