@@ -8,8 +8,9 @@ compute TP, FP, FN, TN, the Hausdorff distance and the average symmetric surface
 nnU-Net's reader, checks what `nnunet_ext evaluate` checks, computes Dice, averages over cases and writes its files; the
 loop reads with Pillow, calls `get_confusion_matrix`, `compute_hausdorff_distance` and
 `compute_average_surface_distance`, and writes a CSV. They run in turns in one process; which is first changes from
-repeat to repeat. Shown are medians, all times, and the ratios of pairs. Then the peak memory of a fresh process with
-its workers, for a tenth of the cases and for all.
+repeat to repeat. Shown are all times, medians, and the ratios of pairs, in time and in CPU time of all processes: on a
+busy machine several processes may get no more of it than one, and only CPU times are steady. Then the peak memory of a
+fresh process with its workers, for a tenth of the cases and for all.
 
 Says so and ends with 1 if a count or distance differs between the two.
 """
@@ -158,19 +159,22 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
 
     print(f"{hardware('cpu')}; {versions()}; {args.workers} processes of ours, 1 of the loop", flush=True)
     times: dict[str, list[float]] = {"ours": [], "monai": []}
+    busy: dict[str, list[float]] = {"ours": [], "monai": []}
     found = {}
     for which in times:  # warms up, imports included
         run(which, folder, min(args.n, 20), 1)
     for repeat in range(args.repeats):
         for which in list(times)[:: 1 if repeat % 2 else -1]:
-            start = time.perf_counter()
+            start, busy_before = time.perf_counter(), sum(os.times()[:4])
             found[which] = run(which, folder, args.n, args.workers)
             times[which].append(time.perf_counter() - start)
-            print(f"repeat {repeat}: {which:5} {times[which][-1]:8.1f} s", flush=True)
-    ratios = sorted(b / a for a, b in zip(times["ours"], times["monai"], strict=True))
-    per_case = {which: 1e3 * statistics.median(values) / args.n for which, values in times.items()}
-    print(f"median a case: ours {per_case['ours']:.2f} ms, monai {per_case['monai']:.2f} ms")
-    print(f"monai / ours: median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
+            busy[which].append(sum(os.times()[:4]) - busy_before)
+            print(f"repeat {repeat}: {which:5} {times[which][-1]:8.1f} s, {busy[which][-1]:8.1f} s of CPU", flush=True)
+    for name, of in (("time", times), ("CPU time", busy)):
+        ratios = sorted(b / a for a, b in zip(of["ours"], of["monai"], strict=True))
+        a, b = (1e3 * statistics.median(of[which]) / args.n for which in ("ours", "monai"))
+        print(f"{name} a case: ours {a:.2f} ms, monai {b:.2f} ms", end="; ")
+        print(f"monai / ours: median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
     equal = same(found["ours"], found["monai"])
     for which in times:
         small, large = (peak(which, folder, n, args.workers) for n in (max(1, args.n // 10), args.n))

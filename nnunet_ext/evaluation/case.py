@@ -17,6 +17,7 @@ from nnunet_ext.evaluation.probability_maps import probability_maps
 from nnunet_ext.evaluation.problems import Problem, RefusedCase
 
 AT_A_TIME = 1 << 20  # pixels
+FEW_LABELS = 256
 SAME_SPACING = 0.01  # relative; headers are rounded
 
 
@@ -129,24 +130,35 @@ def _confusion(
     Raises `RefusedCase` for labels that no class has: anywhere in the reference, where it counts in the prediction.
     """
     k = len(classes.known)  # k: the place of what is ignored; k + 1: of labels that no class has
-    place = np.full(max(reference.max(initial=0), prediction.max(initial=0), *classes.known) + 1, k + 1, np.int64)
-    place[list(classes.known)] = np.arange(k)
-    to_row = place.copy()
-    if classes.ignore is not None and classes.ignore < len(to_row):
-        to_row[classes.ignore] = k
-    to_row *= k + 2
-    table = np.zeros((k + 2) ** 2, np.int64)
-    for rows, columns in zip(_parts(reference), _parts(prediction), strict=True):
-        table += np.bincount(to_row[rows] + place[columns], minlength=len(table))
-    pairs = table.reshape(k + 2, k + 2)
+    size = int(max(reference.max(initial=0), prediction.max(initial=0), *classes.known)) + 1
+    column = np.full(size, k + 1, np.int32)
+    column[list(classes.known)] = np.arange(k)
+    row = column.copy()
+    if classes.ignore is not None and classes.ignore < size:
+        row[classes.ignore] = k
+    pairs = np.zeros((k + 2, k + 2), np.int64)
+    if size <= FEW_LABELS:  # count labels as they are, then look up what each one is
+        table = _joint(reference, prediction, size)
+        np.add.at(pairs, (row[:, None], column[None, :]), table)
+    else:
+        for rows, columns in zip(_parts(reference), _parts(prediction), strict=True):
+            pairs += _joint(row[rows], column[columns], k + 2)
     for unknown, file in ((pairs[k + 1].any(), reference), (pairs[:k, k + 1].any(), prediction)):
         if unknown:
             raise RefusedCase(_unknown(classes, case, file, "reference" if file is reference else "prediction"))
     return pairs[:k, :k]
 
 
+def _joint(rows: npt.NDArray[np.int32], columns: npt.NDArray[np.int32], size: int) -> npt.NDArray[np.int64]:
+    """Return how often each pair of numbers below `size` occurs, `(size, size)`."""
+    table = np.zeros(size * size, np.int64)
+    for first, second in zip(_parts(rows), _parts(columns), strict=True):
+        table += np.bincount(first * np.int32(size) + second, minlength=len(table))
+    return table.reshape(size, size)
+
+
 def _parts(labels: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.int32]]:
-    """Yield the pixels in parts: looking them up needs eight bytes for each, several times."""
+    """Yield the pixels in parts: counting them needs eight bytes for each."""
     flat = labels.ravel()
     return (flat[start : start + AT_A_TIME] for start in range(0, flat.size, AT_A_TIME))
 

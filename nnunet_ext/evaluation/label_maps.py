@@ -87,7 +87,7 @@ def _whole(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:
     lowest, highest = (array.min(), array.max()) if array.size else (0, 0)
     if lowest >= 0 and highest <= LARGEST_LABEL:  # False for NaN
         labels = array.astype(np.int32)
-        if np.array_equal(labels, array):
+        if np.array_equal(labels.astype(array.dtype), array):
             return labels
     what = f"a label map holds other values than whole numbers from 0 to {LARGEST_LABEL}"
     found = f"{where} ({lowest:g} to {highest:g})"
