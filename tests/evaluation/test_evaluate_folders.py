@@ -103,6 +103,28 @@ def test_pooled_values_and_the_confusion_of_the_dataset(tmp_path):
     assert found.summary["dataset"]["pixel_accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
 
 
+@pytest.mark.parametrize("highest", [5, 300])
+def test_counts_of_many_labels_beside_a_loop(tmp_path, highest):
+    rng = np.random.default_rng(0)
+    labels = {"background": 0, "a": 3, "b": 4, "far": highest, "ignore": highest + 1}
+    maps = [rng.choice([*labels.values()][: 5 - i], (30, 20)) for i in range(2)]
+    for part, array in zip("rp", maps, strict=True):
+        (tmp_path / part).mkdir()
+        Image.fromarray(array.astype(np.uint16)).save(tmp_path / part / "x.png")
+    dataset_json(tmp_path / "p", labels)
+    found = evaluate_folders(tmp_path / "r", tmp_path / "p", metrics=["dice"])
+    order = [0, 3, 4, highest]
+    wanted = np.zeros((4, 4), int)
+    for a, b in zip(*(m.ravel() for m in maps), strict=True):
+        if a != highest + 1:
+            wanted[order.index(a), order.index(b)] += 1
+    assert (found.confusion.to_numpy() == wanted).all()
+    rows = found.per_case.set_index("class")
+    for k, name in enumerate(["a", "b", "far"], 1):
+        tp, fp, fn = wanted[k, k], wanted[:, k].sum() - wanted[k, k], wanted[k].sum() - wanted[k, k]
+        assert rows.loc[name, ["TP", "FP", "FN", "TN"]].tolist() == [tp, fp, fn, wanted.sum() - tp - fp - fn]
+
+
 def test_ignored_pixels_change_no_distance(tmp_path):
     """Whatever is predicted where the reference ignores."""
     r, p = make_folders(tmp_path, n=2, labels=REGIONS, empty=False)
