@@ -34,26 +34,30 @@ def in_order(
     workers: int,
     verb: str,
     progress: Progress | None,
+    fewest: int | None = None,
+    at_a_time: int = ITEMS_AT_A_TIME,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order.
 
     Args:
         function: picklable if there are several workers; what it raises is raised here.
         items: picklable likewise.
-        workers: number of processes; 1, or fewer than ``FEWEST_FOR_WORKERS`` items, means this process.
+        workers: number of processes; 1, or fewer than ``fewest`` items, means this process.
         verb: what is done, such as "checked", for ``progress``.
         progress: called with (verb, items done, items in all) after each item.
+        fewest: items that are worth starting processes for; volumes are sooner than pictures.
+        at_a_time: items that a process gets at once.
 
     Raises:
         WorkerError: a process was killed, for example because memory ran out.
     """
-    if workers <= 1 or len(items) < FEWEST_FOR_WORKERS:
+    if workers <= 1 or len(items) < (FEWEST_FOR_WORKERS if fewest is None else fewest):
         yield from _announced(map(function, items), len(items), verb, progress)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
     try:
-        yield from _announced(pool.map(function, items, chunksize=ITEMS_AT_A_TIME), len(items), verb, progress)
+        yield from _announced(pool.map(function, items, chunksize=at_a_time), len(items), verb, progress)
     except BrokenProcessPool as error:
         raise WorkerError(
             f"-np {workers}: a process was killed while {len(items)} files were being worked on, most likely because "

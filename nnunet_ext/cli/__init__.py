@@ -15,6 +15,7 @@ from nnunet_ext.cli.about import add_doctor, add_info, doctor, info, path
 from nnunet_ext.cli.cascade import add_cascade
 from nnunet_ext.cli.datasets import add_convert, convert
 from nnunet_ext.cli.errors import USER_ERRORS, CommandLineError, expected_errors
+from nnunet_ext.cli.evaluation import add_evaluate, evaluate
 from nnunet_ext.cli.inspection import add_inspect
 from nnunet_ext.cli.models import (
     add_export,
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "nnUNetv2_predict with quality scores (lifted networks), offset vectors (OVeNet), several scales, two stages"
     )
     add_predict(command(predict, "predict", about))
+    add_evaluate(command(evaluate, "evaluate", "scores of predictions: per case, class and group; any 2D or 3D format"))
     add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
     add_inspect(command(None, "inspect", "look inside a trained model"))
     add_export(command(export, "export", "a trained model as an ONNX file, checked against PyTorch"))

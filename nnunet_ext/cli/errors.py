@@ -14,6 +14,7 @@ USER_ERRORS = {
     "nnunet_ext.weights": "WeightsError",
     "nnunet_ext.trainers.checkpoints": "CheckpointError",
     "nnunet_ext.evaluation.summary": "SummaryError",
+    "nnunet_ext.evaluation.problems": "EvaluationError",
     "nnunet_ext.evaluation.quality": "QualityTableError",
     "nnunet_ext.inference.table": "QualityError",
     "nnunet_ext.inference.scales": "ScalesError",

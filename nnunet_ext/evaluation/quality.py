@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped]
 
+from nnunet_ext.evaluation.classes import class_labels
+
 LEAST_CASES = 3
 RESAMPLES = 2000
 MOST_CONSTANT = 0.05  # share of samples without correlation up to which there is an interval
@@ -75,22 +77,6 @@ def read_quality(*paths: str | os.PathLike[str]) -> pd.DataFrame:
     if not tables:
         raise QualityTableError("read_quality needs at least one file")
     return pd.concat(tables, ignore_index=True)
-
-
-def class_labels(labels: Mapping[str, Any]) -> dict[str, str]:
-    """Return how nnU-Net's `summary.json` calls each foreground class of a `quality.csv`.
-
-    Args:
-        labels: dataset.json's `labels`.
-
-    Returns:
-        From names to `label` as in `summary.read_summary`: "1" for a label, "(1, 2)" for a region.
-    """
-    lists = {name: list(v) if isinstance(v, (list, tuple)) else [v] for name, v in labels.items() if name != "ignore"}
-    foreground = {name: values for name, values in lists.items() if set(values) != {0}}
-    if not any(len(values) > 1 for values in lists.values()):
-        return {name: str(int(value)) for name, (value,) in foreground.items()}
-    return {n: str(tuple(v) if isinstance(labels[n], (list, tuple)) else v[0]) for n, v in foreground.items()}
 
 
 def join_class(quality: pd.DataFrame, per_case: pd.DataFrame, labels: Mapping[str, Any], name: str) -> pd.DataFrame:
