@@ -6,6 +6,7 @@
 
 from nnunet_ext.evaluation.statistics.comparison import (
     CORRECTED,
+    ONE_DATASET,
     ONE_FOLD,
     ONE_TRAINING,
     REPEATED,
@@ -21,6 +22,7 @@ from nnunet_ext.evaluation.statistics.summaries import summarise
 __all__ = [
     "COLUMNS",
     "CORRECTED",
+    "ONE_DATASET",
     "ONE_FOLD",
     "ONE_TRAINING",
     "REPEATED",

@@ -10,7 +10,8 @@ import pandas as pd
 from nnunet_ext.evaluation.quality import Estimate
 from nnunet_ext.evaluation.statistics.bootstrap import mean_estimate
 from nnunet_ext.evaluation.statistics.paired import Outcome, cohens_dz, paired_t, rank_biserial, wilcoxon_p
-from nnunet_ext.evaluation.statistics.scores import ComparisonError, Pair, check_comparable, pair_up
+from nnunet_ext.evaluation.statistics.pairs import Pair, pair_up
+from nnunet_ext.evaluation.statistics.scores import ComparisonError, check_comparable
 from nnunet_ext.evaluation.statistics.training_noise import corrected_t, repeated_t
 
 REPEATED, CORRECTED = "repeated trainings", "corrected resampled t"
@@ -19,6 +20,10 @@ ONE_TRAINING = (
     "trained networks differ, not that the methods do."
 )
 ONE_FOLD = "With one training of one fold there is no test of the methods: train more folds, or repeat the training."
+ONE_DATASET = (
+    "Repeats tell methods from run-to-run noise on these training sets; how the methods would do with others, only "
+    "more datasets tell."
+)
 LEAST_REPEATS = 2
 
 
@@ -39,9 +44,9 @@ class Comparison:
     difference: mean over cases, 95 % bootstrap interval over groups. better, equal, worse: cases where a is.
     dz: Cohen's; rank_biserial: -1 to 1. wilcoxon: p. paired_t: these two, and the interval of `difference`, are of the
     trained networks, not of the methods. folds: differences of each. corrected: over folds. repeats: trainings that
-    every fold of both has at least. repeated: NaN-free where repeats allow it, else None.
+    every fold of both has at least. repeated: the test that uses them; None below 2.
     headline: which test to report: `repeated` if there are repeats, else `corrected`. note: what the p-values cannot
-    say; empty where repeats are there.
+    say; ONE_TRAINING where there is a fold without repeats.
     """
 
     a: str
@@ -123,8 +128,14 @@ def compare_pair(pair: Pair, a: str, b: str, higher_is_better: bool = True, seed
         corrected=corrected_t(np.array([fold.difference for fold in folds]), sizes),
         repeats=pair.repeats,
         repeated=repeated,
-        note="" if repeated else ONE_TRAINING if len(folds) > 1 else f"{ONE_TRAINING} {ONE_FOLD}",
+        note=_note(repeated is not None, len(folds)),
     )
+
+
+def _note(repeats: bool, folds: int) -> str:
+    if repeats:
+        return ONE_DATASET
+    return ONE_TRAINING if folds > 1 else f"{ONE_TRAINING} {ONE_FOLD}"
 
 
 def _fold_differences(pair: Pair) -> tuple[FoldDifference, ...]:

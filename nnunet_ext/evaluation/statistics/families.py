@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nnunet_ext.evaluation.statistics.comparison import Comparison, compare_pair
-from nnunet_ext.evaluation.statistics.scores import ComparisonError, check_comparable, pair_up
+from nnunet_ext.evaluation.statistics.pairs import pair_up
+from nnunet_ext.evaluation.statistics.scores import ComparisonError, check_comparable
 
 TESTS = ("p", "p_corrected", "p_repeated", "p_wilcoxon", "p_paired_t")
 

@@ -8,46 +8,16 @@ A long table, a row a score: `trainer` (str), `fold` (int), `repeat` (int: which
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 COLUMNS = ("trainer", "fold", "repeat", "case", "group", "score")
-DECIMALS = 12  # of a difference: means of equal scores that differ by rounding alone are equal
 
 
 class ComparisonError(ValueError):
     """Scores are not what a comparison needs; says which trainer, fold and cases, and what to do."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two trainers on the cases that both have.
-
-    cases: `(n,)` names. scores: `(2, n)` of trainer a and b, each the mean over repeats. folds, groups: `(n,)` codes
-    from 0. fold_names: of the k codes. runs: for a and b, for each fold the mean score of each training, `(R,)`.
-    left_out: cases with an undefined score in any training of either.
-    """
-
-    cases: tuple[str, ...]
-    scores: np.ndarray
-    folds: np.ndarray
-    groups: np.ndarray
-    fold_names: tuple[int, ...]
-    runs: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
-    left_out: tuple[str, ...]
-
-    @property
-    def difference(self) -> np.ndarray:
-        """Scores of a minus those of b, `(n,)`."""
-        return np.round(self.scores[0] - self.scores[1], DECIMALS)
-
-    @property
-    def repeats(self) -> int:
-        """Trainings that every fold of both trainers has at least."""
-        return min(len(fold) for side in self.runs for fold in side)
 
 
 def check_scores(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +38,7 @@ def check_scores(table: pd.DataFrame) -> pd.DataFrame:
     infinite = table[np.isinf(table["score"])]
     if len(infinite):
         raise ComparisonError(
-            f"{_where(infinite)}: {_cases(infinite['case'])} with an infinite score. Give a distance that is not "
+            f"{_where(infinite)}: {some_cases(infinite['case'])} with an infinite score. Give a distance that is not "
             "defined as NaN, which is counted, or as a stated largest value"
         )
     _check_once(table)
@@ -101,43 +71,6 @@ def check_comparable(table: pd.DataFrame, trainers: Sequence[str] | None = None)
     return table
 
 
-def pair_up(checked: pd.DataFrame, a: str, b: str) -> Pair:
-    """Put the scores of two trainers side by side.
-
-    A case counts if every training of both has a defined score of it; the others are left out of both, by name.
-
-    Args:
-        checked: as from `check_comparable`.
-        a: a trainer.
-        b: another.
-
-    Raises:
-        ComparisonError: if no case is left.
-    """
-    rows = checked[checked["trainer"].isin([a, b])]
-    left_out = sorted(set(rows.loc[rows["score"].isna(), "case"]))
-    rows = rows[~rows["case"].isin(left_out)]
-    if rows.empty:
-        raise ComparisonError(f"{a} and {b}: no case has a defined score of both ({_cases(left_out)} without)")
-    means = rows.groupby(["trainer", "case"])["score"].mean()
-    cases = rows.drop_duplicates("case").set_index("case").sort_index()
-    fold_names, folds = np.unique(cases["fold"].to_numpy(), return_inverse=True)
-    runs = rows.groupby(["trainer", "fold", "repeat"])["score"].mean()
-    return Pair(
-        tuple(cases.index),
-        np.stack([means[name].loc[cases.index].to_numpy() for name in (a, b)]),
-        folds,
-        pd.factorize(cases["group"])[0],
-        tuple(int(fold) for fold in fold_names),
-        (_runs(runs, a, fold_names), _runs(runs, b, fold_names)),
-        tuple(left_out),
-    )
-
-
-def _runs(runs: pd.Series, trainer: str, folds: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(runs.loc[trainer, int(fold)].to_numpy() for fold in folds)
-
-
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for name in COLUMNS[:-1]:
         if table[name].isna().any():
@@ -158,8 +91,8 @@ def _check_once(table: pd.DataFrame) -> None:
     twice = table[table.duplicated(["trainer", "repeat", "case"])]
     if len(twice):
         raise ComparisonError(
-            f"{_where(twice)}, repeat {twice['repeat'].iloc[0]}: {_cases(twice['case'])} more than once. Give another "
-            "training of the same fold another repeat; average classes, and folds that predict one test set, before"
+            f"{_where(twice)}, repeat {twice['repeat'].iloc[0]}: {some_cases(twice['case'])} more than once. "
+            "Give another training of the same fold another repeat; average classes, and folds that predict one test set, before"
         )
 
 
@@ -168,17 +101,17 @@ def _check_folds(table: pd.DataFrame) -> None:
     first = table.groupby("case")["fold"].transform("first")
     moved = table[table["fold"] != first]
     if len(moved):
-        _, other = moved.index[0], table[table["case"] == moved["case"].iloc[0]].iloc[0]
+        other = table[table["case"] == moved["case"].iloc[0]].iloc[0]
         raise ComparisonError(
-            f"{_where(moved)}: {_cases(moved['case'])} which trainer {other['trainer']} has in fold {other['fold']}. "
-            "The splits differ: train both with the same splits_final.json"
+            f"{_where(moved)}: {some_cases(moved['case'])} which trainer {other['trainer']} has in fold "
+            f"{other['fold']}. The splits differ: train both with the same splits_final.json"
         )
 
 
 def _check_groups(table: pd.DataFrame) -> None:
     several = table.groupby("case")["group"].nunique()
     if len(names := list(several.index[several > 1])):
-        raise ComparisonError(f"{_cases(names)} with more than one group. Give each case one group in all rows")
+        raise ComparisonError(f"{some_cases(names)} with more than one group. Give each case one group in all rows")
 
 
 def _check_complete(table: pd.DataFrame) -> None:
@@ -188,15 +121,15 @@ def _check_complete(table: pd.DataFrame) -> None:
         for fold in sorted(set(of_fold) - found):
             shared = sorted(set.intersection(*folds.values()))
             raise ComparisonError(
-                f"Trainer {trainer} lacks fold {fold} ({_cases(of_fold[fold])}). Train it, or compare the folds that "
-                f"all have: {', '.join(map(str, shared)) or 'none'}"
+                f"Trainer {trainer} lacks fold {fold} ({some_cases(of_fold[fold])}). Train it, or compare the folds "
+                f"that all have: {', '.join(map(str, shared)) or 'none'}"
             )
     runs: dict[Any, pd.Series] = dict(iter(table.groupby(["trainer", "fold", "repeat"])["case"]))
     for (trainer, fold, repeat), cases in runs.items():
         if missing := sorted(of_fold[fold] - set(cases)):
             raise ComparisonError(
-                f"Trainer {trainer}, fold {fold}, repeat {repeat} lacks {_cases(missing)} that another training has. "
-                "Validate it again (nnUNetv2_train ... --val), or take these cases out of all"
+                f"Trainer {trainer}, fold {fold}, repeat {repeat} lacks {some_cases(missing)} that another training "
+                "has. Validate it again (nnUNetv2_train ... --val), or take these cases out of all"
             )
 
 
@@ -204,6 +137,7 @@ def _where(rows: pd.DataFrame) -> str:
     return f"Trainer {rows['trainer'].iloc[0]}, fold {rows['fold'].iloc[0]}"
 
 
-def _cases(names: Iterable[str]) -> str:
+def some_cases(names: Iterable[str]) -> str:
+    """Say how many cases these are, and the first three."""
     found = sorted(set(names))
     return f"{len(found)} case{'s' * (len(found) > 1)} ({', '.join(found[:3])}{', ...' * (len(found) > 3)})"

@@ -74,9 +74,7 @@ def repeated_t(
     degrees = [len(np.bincount(groups)) - 1] + [sum(fold.shape[-1] - 1 for fold in side) for side in runs]
     total = np.sum(parts, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = np.sum(
-            [part**2 / df if df else part * np.nan for part, df in zip(parts, degrees, strict=True)], axis=0
-        )
+        squares = sum(part**2 / max(df, 1) for part, df in zip(parts, degrees, strict=True))
         df = np.where(total > 0, total**2 / squares, sum(degrees))
     return t_outcome(difference.mean(-1), total, df)
 
