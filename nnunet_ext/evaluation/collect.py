@@ -83,6 +83,7 @@ class Run:
     """One validated fold of one model.
 
     Attributes:
+        name: what the model is called.
         model: whose.
         fold: a number, or "all".
         per_case: as from `summary.read_summary`.
@@ -91,12 +92,18 @@ class Run:
         repeat: number of the training among those of the same model and fold, from 0.
     """
 
+    name: str
     model: Model
     fold: str
     per_case: pd.DataFrame
     log: TrainingLog
     manifest: dict[str, Any]
     repeat: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Name, fold and repeat."""
+        return self.name, self.fold, self.repeat
 
     @property
     def cases(self) -> list[str]:
@@ -150,8 +157,8 @@ def find_models(
     return models
 
 
-def read_run(model: Model, fold: str, repeat: int = 0) -> Run:
-    """Read a validated fold.
+def read_run(name: str, model: Model, fold: str, repeat: int = 0) -> Run:
+    """Read a validated fold of a model that is called `name`.
 
     Raises:
         FileNotFoundError: if it is not validated.
@@ -159,7 +166,8 @@ def read_run(model: Model, fold: str, repeat: int = 0) -> Run:
     """
     per_case = read_summary(model.summary(fold))
     folder = model.fold(fold)
-    return Run(model, fold, per_case, read_training_logs(folder), read_manifest(folder / MANIFEST), repeat)
+    manifest = read_manifest(folder / MANIFEST)
+    return Run(name, model, fold, per_case, read_training_logs(folder), manifest, repeat)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -198,21 +206,20 @@ def read_cases(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table.set_index("case", drop=False)
 
 
-def long_table(runs: Sequence[Run], names: dict[Model, str], cases: pd.DataFrame | None = None) -> pd.DataFrame:
+def long_table(runs: Sequence[Run], cases: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return a row for each model, fold, case and class.
 
     Args:
         runs: to put together.
-        names: what each model is called.
         cases: as from `read_cases`.
 
     Returns:
-        Columns `trainer` (the model's name), `plans`, `configuration`, `fold` (str), `repeat`, then what `cases` knows
+        Columns `trainer` (the run's name), `plans`, `configuration`, `fold` (str), `repeat`, then what `cases` knows
         of `KNOWN` (`group` is the case itself where it knows none), and the columns of `summary.read_summary`.
     """
     tables = [
         run.per_case.assign(
-            trainer=names[run.model],
+            trainer=run.name,
             plans=run.model.plans,
             configuration=run.model.configuration,
             fold=run.fold,

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.evaluation.collect import ALL, CollectError, Model, Run, read_run
-from nnunet_ext.evaluation.comparability import LISTED, Problem, name_of, problems_of
+from nnunet_ext.evaluation.collect import ALL, CollectError, Model, Run, model_names, read_run
+from nnunet_ext.evaluation.comparability import Problem, problems_of
 from nnunet_ext.evaluation.summary import SummaryError
+
+LISTED = 5  # commands
 
 
 @dataclass(frozen=True)
@@ -19,20 +21,19 @@ class Collected:
 
     Attributes:
         runs: all that could be read.
-        names: what each model is called.
+        names: what the models are called, in order.
         folds: that were asked for, or that any model has.
         problems: why they cannot be compared as they are; empty if they can.
     """
 
     runs: tuple[Run, ...]
-    names: Mapping[Model, str]
+    names: tuple[str, ...]
     folds: tuple[str, ...]
     problems: tuple[Problem, ...] = field(default=())
 
 
 def collect(
     models: Sequence[Sequence[Model]],
-    names: Mapping[Model, str],
     dataset: str,
     folds: Sequence[str] = (),
     splits: Sequence[Mapping[str, Any]] | None = None,
@@ -41,7 +42,6 @@ def collect(
 
     Args:
         models: of each results folder; a second folder holds a second training of the same models, and so on.
-        names: what each model of the first folder is called.
         dataset: as typed for nnU-Net's `-d`, for the commands in problems.
         folds: to read; none takes those with a number that any model has.
         splits: splits_final.json; None where it is not known.
@@ -55,17 +55,16 @@ def collect(
         raise CollectError(_nothing(first, wanted, dataset))
     runs: list[Run] = []
     problems: list[Problem] = []
-    same = {(m.trainer, m.plans, m.configuration): m for m in first}
+    names = {m.folder.name: name for m, name in model_names(first).items()}
     for repeat, place in enumerate(models):
         for model in place:
-            found, wrong = _read_model(model, wanted, dataset, repeat)
-            own = same.get((model.trainer, model.plans, model.configuration))
-            if own is not None:
+            if model.folder.name in names:
+                found, wrong = _read_model(names[model.folder.name], model, wanted, dataset, repeat)
                 runs += found
                 problems += wrong
     if runs:
-        problems += problems_of(runs, names, splits)
-    return Collected(tuple(runs), names, wanted, tuple(problems))
+        problems += problems_of(runs, splits)
+    return Collected(tuple(runs), tuple(names.values()), wanted, tuple(problems))
 
 
 def common(collected: Collected) -> Collected:
@@ -75,21 +74,18 @@ def common(collected: Collected) -> Collected:
         CollectError: if no fold is left.
     """
     bad = {run for problem in collected.problems for run in problem.runs}
-    good = [r for r in collected.runs if (r.model, r.fold, r.repeat) not in bad]
-    by_name: dict[str, dict[str, set[int]]] = {}
-    for run in good:
-        by_name.setdefault(name_of(run.model, collected.names), {}).setdefault(run.fold, set()).add(run.repeat)
-    folds = [f for f in collected.folds if all(f in found for found in by_name.values())]
+    good = [run for run in collected.runs if run.key not in bad]
+    by_name = {n: {run.fold for run in good if run.name == n} for n in collected.names}
+    by_name = {name: found for name, found in by_name.items() if found}
+    folds = [f for f in collected.folds if by_name and all(f in found for found in by_name.values())]
     if not folds:
-        listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in by_name.items()) or "none"
+        listed = "; ".join(f"{name}: {', '.join(sorted(found))}" for name, found in by_name.items()) or "none"
         raise CollectError(
-            f"no fold is there for every trainer; usable folds are {listed}. Choose trainers with -tr, or folds with -f."
+            f"no fold is there for every trainer; usable are {listed}. Choose trainers with -tr, or folds with -f."
             + "".join(f"\n  {problem}" for problem in collected.problems)
         )
-    kept = [r for r in good if r.fold in folds]
-    used = {r.model for r in kept}
-    names = {m: n for m, n in collected.names.items() if m in used or n in by_name}
-    return Collected(tuple(kept), names, tuple(folds), collected.problems)
+    kept = [run for run in good if run.fold in folds]
+    return Collected(tuple(kept), tuple(by_name), tuple(folds), collected.problems)
 
 
 def read_splits(path: Path) -> list[dict[str, Any]] | None:
@@ -117,20 +113,22 @@ def _nothing(models: Sequence[Model], folds: Sequence[str], dataset: str) -> str
     )
 
 
-def _read_model(model: Model, folds: Sequence[str], dataset: str, repeat: int) -> tuple[list[Run], list[Problem]]:
+def _read_model(
+    name: str, model: Model, folds: Sequence[str], dataset: str, repeat: int
+) -> tuple[list[Run], list[Problem]]:
     runs, problems, missing = [], [], []
     for fold in folds:
         if not model.summary(fold).is_file():
             missing.append(fold)
             continue
         try:
-            runs.append(read_run(model, fold, repeat))
+            runs.append(read_run(name, model, fold, repeat))
         except SummaryError as error:
             again = f"{model.command(dataset, fold)}"
-            problems.append(Problem(str(error).rstrip("."), f"Type: {again}", ((model, fold, repeat),)))
+            problems.append(Problem(str(error).rstrip("."), f"Type: {again}", ((name, fold, repeat),)))
     if missing and not (repeat and len(missing) == len(folds)):
         commands = "".join(f"\n    {model.command(dataset, fold)}" for fold in missing)
         text = f"{model.folder.name} lacks fold{'s' * (len(missing) > 1)} {', '.join(missing)}, which others have"
-        lost = tuple((model, fold, repeat) for fold in missing)
+        lost = tuple((name, fold, repeat) for fold in missing)
         problems.insert(0, Problem(text, f"Type:{commands}", lost))
     return runs, problems

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_ext.evaluation.collect import ALL, Model, Run
+from nnunet_ext.evaluation.statistics.scores import some_cases
 
-LISTED = 5  # cases in a line
 TOLERANCE = 1e-6  # between a score in a file and the one that its counts give
 
 
@@ -25,39 +25,29 @@ class Problem:
     Attributes:
         text: what was found, and where.
         remedy: what to type, or to do.
-        runs: (model, fold, repeat) that cannot be used because of it.
+        runs: name, fold and repeat of those that cannot be used because of it.
     """
 
     text: str
     remedy: str
-    runs: tuple[tuple[Model, str, int], ...] = ()
+    runs: tuple[tuple[str, str, int], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.text}. {self.remedy}"
 
 
-def problems_of(
-    runs: Sequence[Run], names: Mapping[Model, str], splits: Sequence[Mapping[str, Any]] | None
-) -> list[Problem]:
+def problems_of(runs: Sequence[Run], splits: Sequence[Mapping[str, Any]] | None) -> list[Problem]:
     """Return what keeps runs from being compared.
 
     Args:
         runs: at least one.
-        names: what each model is called.
         splits: splits_final.json; None where it is not known.
     """
     checks = (wrong_scores, other_classes, other_cases, cases_twice)
-    return [p for check in checks for p in check(runs, names)] + changed_splits(runs, names, splits)
+    return [p for check in checks for p in check(runs)] + changed_splits(runs, splits)
 
 
-def name_of(model: Model, names: Mapping[Model, str]) -> str:
-    """Return what a model is called; one of another results folder is called as its namesake."""
-    if model in names:
-        return names[model]
-    return next(n for m, n in names.items() if m.folder.name == model.folder.name)
-
-
-def wrong_scores(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Problem]:
+def wrong_scores(runs: Sequence[Run]) -> list[Problem]:
     """Name NaN where there is something to score, and scores that are not those of their own counts."""
     problems = []
     for run in runs:
@@ -67,20 +57,26 @@ def wrong_scores(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Proble
             expected = 2 * table["TP"] / total.where(total > 0)
         nan = table["Dice"].isna() & (total > 0)
         other = ~nan & ~((table["Dice"] - expected).abs() <= TOLERANCE) & ~(table["Dice"].isna() & (total == 0))
-        for rows, what in ((nan, "is NaN, though the class is there"), (other, "is not that of its counts")):
+        twice = table.duplicated(["case", "label"])
+        kinds = (
+            (nan, "is NaN, though the class is there"),
+            (other, "is not that of its counts"),
+            (twice, "stands there twice"),
+        )
+        for rows, what in kinds:
             if rows.any():
-                cases = _some(table.loc[rows, "case"])
+                cases = some_cases(table.loc[rows, "case"])
                 problems.append(
                     Problem(
                         f"{run.model.summary(run.fold)}: the Dice of {cases} {what}",
                         f"Type: {run.model.command(_dataset(run.model), run.fold)}",
-                        ((run.model, run.fold, run.repeat),),
+                        (run.key,),
                     )
                 )
     return problems
 
 
-def other_classes(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Problem]:
+def other_classes(runs: Sequence[Run]) -> list[Problem]:
     """Name models whose scores are of other classes than the first one's."""
     problems = []
     expected = set(runs[0].per_case["label"])
@@ -89,16 +85,16 @@ def other_classes(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Probl
         if found != expected:
             problems.append(
                 Problem(
-                    f"{name_of(run.model, names)}, fold {run.fold}, was scored for classes {_list(found)}, "
-                    f"{name_of(runs[0].model, names)} for {_list(expected)}: dataset.json was another",
+                    f"{run.name}, fold {run.fold}, was scored for classes {_list(found)}, "
+                    f"{runs[0].name} for {_list(expected)}: dataset.json was another",
                     "Choose trainers of the same classes with -tr, or train again",
-                    ((run.model, run.fold, run.repeat),),
+                    (run.key,),
                 )
             )
     return problems
 
 
-def other_cases(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Problem]:
+def other_cases(runs: Sequence[Run]) -> list[Problem]:
     """Name folds whose cases are not the same for all; such a fold can be compared for nobody."""
     problems = []
     for fold in dict.fromkeys(run.fold for run in runs):
@@ -107,44 +103,42 @@ def other_cases(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Problem
         if not differ:
             continue
         a, b = differ[0]
-        only = [_only(x, y, names) for x, y in ((a, b), (b, a)) if set(x.cases) - set(y.cases)]
+        only = [_only(x, y) for x, y in ((a, b), (b, a)) if set(x.cases) - set(y.cases)]
         commands = "".join(f"\n    {r.model.command(_dataset(r.model), fold)}" for r in same)
         problems.append(
             Problem(
-                f"fold {fold} has other cases in {name_of(a.model, names)} ({len(a.cases)}) than in "
-                f"{name_of(b.model, names)} ({len(b.cases)}): {'; '.join(only)}",
+                f"fold {fold} has other cases in {a.name} ({len(a.cases)}) than in "
+                f"{b.name} ({len(b.cases)}): {'; '.join(only)}",
                 "If splits_final.json changed between the trainings, train those of the old splits again; if only the "
                 f"validation is not whole:{commands}",
-                tuple((r.model, r.fold, r.repeat) for r in same),
+                tuple(r.key for r in same),
             )
         )
     return problems
 
 
-def cases_twice(runs: Sequence[Run], names: Mapping[Model, str]) -> list[Problem]:
+def cases_twice(runs: Sequence[Run]) -> list[Problem]:
     """Name models that validate a case in two folds: their folds are not of one split."""
     problems = []
-    seen: dict[tuple[Model, int, str], str] = {}
+    seen: dict[tuple[str, int, str], str] = {}
     for run in runs:
-        twice = [c for c in run.cases if (run.model, run.repeat, c) in seen]
+        twice = [c for c in run.cases if (run.name, run.repeat, c) in seen]
         for case in run.cases:
-            seen.setdefault((run.model, run.repeat, case), run.fold)
+            seen.setdefault((run.name, run.repeat, case), run.fold)
         if twice:
             problems.append(
                 Problem(
-                    f"{name_of(run.model, names)} validates {_some(twice)} in fold {run.fold} and in fold "
-                    f"{seen[run.model, run.repeat, twice[0]]}, too: its folds are of different splits",
+                    f"{run.name} validates {some_cases(twice)} in fold {run.fold} and in fold "
+                    f"{seen[run.name, run.repeat, twice[0]]}, too: its folds are of different splits",
                     f"Train again: nnUNetv2_train {_dataset(run.model)} {run.model.configuration} {run.fold} "
                     f"-tr {run.model.trainer} -p {run.model.plans}",
-                    ((run.model, run.fold, run.repeat),),
+                    (run.key,),
                 )
             )
     return problems
 
 
-def changed_splits(
-    runs: Sequence[Run], names: Mapping[Model, str], splits: Sequence[Mapping[str, Any]] | None
-) -> list[Problem]:
+def changed_splits(runs: Sequence[Run], splits: Sequence[Mapping[str, Any]] | None) -> list[Problem]:
     """Name folds whose cases are not those of splits_final.json. They are still comparable with each other."""
     if splits is None:
         return []
@@ -153,30 +147,29 @@ def changed_splits(
         now = set(splits[int(fold)]["val"]) if int(fold) < len(splits) else set()
         changed = [run for run in runs if run.fold == fold and set(run.cases) != now]
         if changed:
-            run = changed[0]
-            more, fewer = set(run.cases) - now, now - set(run.cases)
-            found = [f"{_some(c)} {t}" for c, t in ((more, "validated, not in the file"), (fewer, "not validated")) if c]
-            who = ", ".join(dict.fromkeys(name_of(r.model, names) for r in changed))
-            problems.append(
-                Problem(
-                    f"fold {fold} of {who} is not that of splits_final.json in nnUNet_preprocessed: {'; '.join(found)}",
-                    "Put the old splits_final.json back, or train again on the new one",
-                )
-            )
+            who = ", ".join(dict.fromkeys(run.name for run in changed))
+            problems.append(_changed(changed[0], who, now))
     return problems
 
 
-def _only(a: Run, b: Run, names: Mapping[Model, str]) -> str:
-    return f"only {name_of(a.model, names)} has {_some(set(a.cases) - set(b.cases))}"
+def _changed(run: Run, who: str, now: set[str]) -> Problem:
+    more, fewer = set(run.cases) - now, now - set(run.cases)
+    kinds = ((more, "validated, but not in the file"), (fewer, "in the file, but not validated"))
+    found = "; ".join(f"{some_cases(cases)} {what}" for cases, what in kinds if cases)
+    remedy = "Put the old splits_final.json back, or train again on the new one"
+    if not more:
+        remedy = f"If the validation is not whole, type: {run.model.command(_dataset(run.model), run.fold)}; else " + (
+            f"{remedy[0].lower()}{remedy[1:]}"
+        )
+    return Problem(f"fold {run.fold} of {who} is not that of splits_final.json in nnUNet_preprocessed: {found}", remedy)
+
+
+def _only(a: Run, b: Run) -> str:
+    return f"only {a.name} has {some_cases(set(a.cases) - set(b.cases))}"
 
 
 def _dataset(model: Model) -> str:
     return model.folder.parent.name
-
-
-def _some(cases: Any) -> str:
-    names = sorted(set(cases))
-    return f"{len(names)} case{'s' * (len(names) > 1)} ({', '.join(names[:LISTED])}{', ...' * (len(names) > LISTED)})"
 
 
 def _list(labels: set[str]) -> str:

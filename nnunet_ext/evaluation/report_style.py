@@ -26,6 +26,8 @@ figure { margin: 1rem 0; }
 figure img { display: block; max-width: none; width: 100%; min-width: 40rem; border-radius: 4px;
   background: #fff; }
 figure.chart img { min-width: 0; max-width: 46rem; }
+figure.small img { max-width: 30rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 0 1.2rem; }
 ul { padding-left: 1.2rem; max-width: 48rem; }
 .legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; max-width: none; }
 .swatch { display: inline-block; width: .9rem; height: .9rem; margin-right: .4rem; vertical-align: -.1rem;
@@ -38,9 +40,16 @@ dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .
   margin: .5rem 0; }
 dt { color: var(--muted); }
 dd { margin: 0; overflow-wrap: anywhere; }
+.notice { border: 1px solid var(--line); border-left: .35rem solid #d55e00; border-radius: 4px; padding: .6rem .9rem;
+  margin: 1rem 0; background: var(--panel); }
+.notice ul { margin: .3rem 0 0; max-width: none; }
+.notice li { white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--accent); }
 @media (max-width: 34rem) { body { padding: .9rem; } dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .5rem; } th, td { padding: .35rem .5rem; }
   td:first-child { min-width: 38vw; max-width: 42vw; overflow-wrap: anywhere; font-size: .85rem; } }
-@media print { body { max-width: none; } pre { white-space: pre-wrap; } }
+@media print { body { max-width: none; padding: 0; font-size: .8rem; } pre { white-space: pre-wrap; }
+  .scroll { overflow: visible; } figure { break-inside: avoid; } figure img { min-width: 0; }
+  table { font-size: .72rem; } th { font-size: .68rem; } th, td { padding: .2rem .3rem; white-space: normal; }
+  h2 { break-after: avoid; } tr { break-inside: avoid; } }
 """

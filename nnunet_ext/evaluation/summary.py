@@ -39,7 +39,13 @@ def read_summary(path: str | os.PathLike[str]) -> pd.DataFrame:
             "nnUNetv2_evaluate_folder REFERENCES PREDICTIONS -djfile dataset.json -pfile plans.json"
         )
     cases = _cases(path)
-    rows = [_row(case, label, metrics) for case in cases for label, metrics in case["metrics"].items()]
+    try:
+        rows = [_row(case, label, metrics) for case in cases for label, metrics in case["metrics"].items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SummaryError(
+            f"{path} is damaged: a case lacks one of {', '.join(COUNTS)}, or it is no whole number "
+            f"({type(error).__name__}: {error}). Write it anew with nnUNetv2_evaluate_folder."
+        ) from error
     return pd.DataFrame(rows, columns=["case", "label", *SCORES, *COUNTS])
 
 
