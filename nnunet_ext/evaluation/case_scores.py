@@ -65,7 +65,7 @@ def metric_named(name: str) -> str:
 
 def with_metrics(table: pd.DataFrame) -> pd.DataFrame:
     """Add a column for each of `METRICS` to a table with the columns TP, FP, FN and TN; Dice and IoU stay nnU-Net's."""
-    of = Counts.from_summary(table)
+    of = Counts(*(table[name].to_numpy() for name in ("TP", "FP", "FN", "TN")))
     added = {name: metric.of(of) for name, metric in METRICS.items() if name not in table.columns}
     return table.assign(**added)
 

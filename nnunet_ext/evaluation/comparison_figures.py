@@ -95,12 +95,16 @@ def quality_figure(joined: pd.DataFrame) -> Image.Image:
 
 
 def _bars(axes: Axes, places: Any, rows: pd.DataFrame, value: str, index: int, name: str, width: float) -> None:
-    look = {"color": COLOURS[index % len(COLOURS)], "hatch": HATCHES[index % len(HATCHES)], "edgecolor": "white"}
+    look: dict[str, Any] = {
+        "color": COLOURS[index % len(COLOURS)],
+        "hatch": HATCHES[index % len(HATCHES)],
+        "edgecolor": "white",
+    }
     axes.barh(places, rows[value], height=width * 0.92, label=name, **look)
     if "low" in rows:
         known = rows["low"].notna() & rows["high"].notna()
         errors = [(rows[value] - rows["low"])[known], (rows["high"] - rows[value])[known]]
-        line = {"fmt": "none", "ecolor": "0.1", "elinewidth": 1, "capsize": 2}
+        line: dict[str, Any] = {"fmt": "none", "ecolor": "0.1", "elinewidth": 1, "capsize": 2}
         axes.errorbar(rows[value][known], places[known.to_numpy()], xerr=np.maximum(errors, 0), **line)
 
 

@@ -20,6 +20,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1)), (0, (3, 1)))
 DPI = 150
 MARKED = 12  # points of a curve that have a marker
+LONGEST = 36  # letters of names that stand side by side in a legend
 MOST_CASES = 80  # that are drawn one by one
 
 
@@ -97,7 +98,8 @@ def finished(figure: Figure, axes: Axes, columns: int) -> Image.Image:
     """Return the figure as a picture, with a legend above it where there is something to tell apart."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(columns, 2), frameon=False, fontsize=9)
+        ncols = min(columns, 2) if max(map(len, labels)) <= LONGEST else 1
+        figure.legend(handles, labels, loc="outside upper left", ncols=ncols, frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     buffer.seek(0)

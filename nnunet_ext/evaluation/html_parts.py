@@ -20,6 +20,7 @@ from nnunet_ext.evaluation.report_style import CSS
 Picture = tuple[str, "str | os.PathLike[str] | Image.Image"]  # caption; a file, or a picture in memory
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 UNDEFINED = "n/a"
+SHORT = 22  # letters
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -40,7 +41,7 @@ def table_html(table: pd.DataFrame) -> str:
     classes = {name: ' class="number"' if numeric[name] else "" for name in table.columns}
     head = "".join(f"<th{classes[name]}>{escape(name)}</th>" for name in table.columns)
     rows = [
-        "".join(f"<td{classes[name]}>{escape(texts[name][row])}</td>" for name in table.columns)
+        "".join(f"<td{classes[name] or _short(texts[name][row])}>{escape(texts[name][row])}</td>" for name in texts)
         for row in range(len(table))
     ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
@@ -107,6 +108,11 @@ def details_html(details: Mapping[str, Any]) -> str:
 def escape(value: Any) -> str:
     """Return text that HTML takes for text."""
     return html.escape(str(value), quote=True)
+
+
+def _short(text: str) -> str:
+    """Return the class of a text that is not broken into lines."""
+    return ' class="short"' if len(text) <= SHORT else ""
 
 
 def _column_texts(column: pd.Series[Any]) -> list[str]:

@@ -48,13 +48,16 @@ REFERENCE = Category("reference", (255, 255, 255), "outline of the reference, se
 LEGEND = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS, REFERENCE)
 
 
-def comparison_figure(image: Array, reference: Array, predictions: Mapping[str, Array]) -> Image.Image:
+def comparison_figure(
+    image: Array, reference: Array, predictions: Mapping[str, Array], captions: Mapping[str, str] | None = None
+) -> Image.Image:
     """Draw one case: the image, the reference's outline, and each prediction's agreement with the reference.
 
     `image`: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4; alpha is dropped), any real dtype; uint8 is shown as
     it is, other dtypes are stretched between their 0.5th and 99.5th percentiles. `reference` and each
     prediction: (H, W) integer label maps, 0 is background. `predictions`: the panels' titles and label maps,
-    in the order of the panels. Returns an RGB picture; each panel's longer side is `PANEL` pixels (large
+    in the order of the panels. `captions`: a line under a prediction's title, by title; without it the Dice of what is
+    shown. Returns an RGB picture; each panel's longer side is `PANEL` pixels (large
     images are shrunk, small ones enlarged).
 
     Raises `ValueError` where shapes do not fit, naming the map.
@@ -66,7 +69,7 @@ def comparison_figure(image: Array, reference: Array, predictions: Mapping[str, 
     outlined = _draw_reference(base, _resized_mask(reference > 0, size))
     panels = [("image", "", base), ("reference", "", outlined)]
     for name, prediction in predictions.items():
-        caption = f"Dice {dice(reference, prediction):.3f}"
+        caption = f"Dice {dice(reference, prediction):.3f}" if captions is None else captions.get(name, "")
         panels.append((name, caption, _draw_agreement(base, reference, prediction)))
     return _side_by_side(panels, size)
 

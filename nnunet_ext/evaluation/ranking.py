@@ -30,5 +30,5 @@ def ranked_cases(
 def _in_words(place: int, total: int, score: str) -> str:
     if total == 1:
         return "the only one"
-    names = {0: "worst", total - 1: "best", (total - 1) // 2: "median"}
+    names = {(total - 1) // 2: "median", total // 2: "median", 0: "worst", total - 1: "best"}
     return f"{names.get(place, f'rank {total - place}')} of {total} by mean {score}"

@@ -18,7 +18,7 @@ th, td { padding: .4rem .7rem; border-bottom: 1px solid var(--line); text-align:
   vertical-align: bottom; }
 th { color: var(--muted); font-weight: 600; font-size: .85rem; }
 th.number, td.number { text-align: right; }
-td.number { white-space: nowrap; }
+td.number, td.short { white-space: nowrap; }
 th.number { min-width: 4.2rem; }
 td:first-child, th:first-child { position: sticky; left: 0; background: var(--ground); }
 tbody tr:hover td { background: var(--panel); }

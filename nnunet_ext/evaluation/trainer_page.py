@@ -62,7 +62,7 @@ def lead(results: Results) -> str:
     if column.isna().all():
         return f"{counted}. No case has a defined {metric}."
     better = METRICS[metric].higher_is_better
-    best = results.scores.loc[column.idxmax() if better else column.idxmin()]
+    best = results.scores.iloc[int(column.argmax() if better else column.argmin())]
     bounds = f", 95 % interval {best['95 % interval']}" if best["95 % interval"] != NOTHING else ""
     words = "Highest" if better else "Lowest"
     own = " These are the cases that the networks were trained on." if "all" in folds else ""
@@ -73,7 +73,7 @@ HOW_SCORES = (
     "A case's score is the mean over its classes; the mean is over all cases of all folds, the interval is a bootstrap "
     "over groups of cases (cases.csv; single cases where no groups are known). sd over folds: of the folds' means. "
     "Cases without a {metric} are counted as undefined and left out, as nnU-Net does. IoU, precision, recall, "
-    "specificity, F0.3 (beta squared 0.3), accuracy and MAE (share of wrong pixels) follow from the counts in "
+    "specificity, F0.3 (beta squared 0.3) and MAE (share of wrong pixels) follow from the counts in "
     "summary.json, class by class against the rest."
 )
 HOW_COSTS = (
@@ -186,6 +186,7 @@ def _runs(results: Results) -> pd.DataFrame:
             "cases": len(run.cases),
             "epochs": str(len(run.log.seconds) or NOTHING),
             "training": duration(run.log.training_seconds),
+            "device": str(run.manifest.get("device_name", NOTHING)),
             "started": str(run.manifest.get("started", NOTHING)),
             "versions": ", ".join(f"{k} {v}" for k, v in run.manifest.get("versions", {}).items()) or NOTHING,
         }

@@ -39,7 +39,8 @@ class Material:
         by: column of cases.csv to tell cases apart by, and its values by case; None without.
         sizes: of networks, by trainer.
         overlays: pictures of cases with captions, worst first.
-        warnings: what the reader must know before the numbers.
+        warnings: what was left out, or is not as it should be.
+        notes: what else the reader must know before the numbers.
         about: heading -> text or list of texts: how the report was made.
     """
 
@@ -53,6 +54,7 @@ class Material:
     sizes: Mapping[str, Size] = field(default_factory=dict)
     overlays: Sequence[Picture] = ()
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -135,7 +137,11 @@ class Results:
     @cached_property
     def notes(self) -> list[str]:
         """What makes numbers less comparable than they look, a sentence each."""
-        return [*_undefined(self.cases, self.material.metric), *_budgets(self.material.runs, self.trainers)]
+        return [
+            *self.material.notes,
+            *_undefined(self.cases, self.material.metric),
+            *_budgets(self.material.runs, self.trainers),
+        ]
 
 
 def _quality(run: Run) -> pd.DataFrame | None:

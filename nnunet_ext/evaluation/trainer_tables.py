@@ -47,7 +47,7 @@ def score_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
     if found["sd_repeats"].isna().all():
         shown = shown.drop(columns="sd over repeats")
-    for other in (name for name in METRICS if name != metric):
+    for other in (name for name in METRICS if name not in (metric, "accuracy")):  # 1 - MAE
         shown[other] = summary_means(table, other)
     return shown.reset_index(drop=True)
 
@@ -165,7 +165,7 @@ def duration(seconds: float) -> str:
     if math.isnan(seconds):
         return NOTHING
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
+        if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
 
@@ -188,8 +188,6 @@ def _costs(name: str, runs: Sequence[Run], size: Size) -> dict[str, Any]:
         "validation, s/case": _seconds(_seconds_a_case(runs)),
         "peak memory, training": _memory(runs, "training"),
         "peak memory, validation": _memory(runs, "validation"),
-        "device": ", ".join(dict.fromkeys(str(r.manifest["device_name"]) for r in runs if "device_name" in r.manifest))
-        or NOTHING,
     }
 
 
