@@ -32,7 +32,7 @@ def scatter_figure(scores: pd.DataFrame, a: str, b: str, metric: str) -> Image.I
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.set_xlabel(f"{metric}, {b}", fontsize=8)
     axes.set_ylabel(f"{metric}, {a}", fontsize=8)
-    where = {"transform": axes.transAxes, "fontsize": 8, "color": "0.25"}
+    where: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 8, "color": "0.25"}
     axes.text(0.03, 0.97, f"{int((y > x).sum())} cases above", va="top", **where)
     axes.text(0.97, 0.03, f"{int((y < x).sum())} cases below", ha="right", **where)
     return finished(figure, axes, columns=1)
@@ -49,7 +49,7 @@ def fold_figure(scores: pd.DataFrame, metric: str) -> Image.Image:
     names = list(dict.fromkeys(scores["trainer"]))
     for index, name in enumerate(names):
         places = np.arange(len(folds)) + 0.08 * (index - (len(names) - 1) / 2)
-        line = {"linewidth": 0.8, "linestyle": ":", "markersize": 6}
+        line: dict[str, Any] = {"linewidth": 0.8, "linestyle": ":", "markersize": 6}
         axes.plot(places, means[name].reindex(folds), **style(index), **line, label=name)
     axes.set_xticks(range(len(folds)), [str(f) for f in folds])
     axes.set(xlabel="fold", ylabel=f"mean {metric} of its cases", xlim=(-0.5, len(folds) - 0.5))

@@ -50,7 +50,11 @@ def distribution_figure(per_case: pd.DataFrame, score: str = "Dice") -> Image.Im
     for index, (method, rows) in enumerate(per_case.groupby("method", sort=False)):
         values = np.sort(rows[score].dropna().to_numpy(float))
         share = np.arange(1, len(values) + 1) / max(1, len(values))
-        curve = {"linestyle": DASHES[index % len(DASHES)], "markevery": marks(len(values)), "markersize": 4}
+        curve: dict[str, Any] = {
+            "linestyle": DASHES[index % len(DASHES)],
+            "markevery": marks(len(values)),
+            "markersize": 4,
+        }
         axes.step(values, share, where="post", **style(index), **curve, label=str(method), linewidth=1.6)
     axes.set(ylim=(-0.03, 1.03), xlabel=f"{score} of a case", ylabel="share of cases up to it")
     return finished(figure, axes, columns=per_case["method"].nunique())
@@ -67,7 +71,11 @@ def learning_figure(
         epochs = np.arange(1, len(values) + 1)
         if bands is not None and method in bands:
             axes.fill_between(epochs, *bands[method], color=COLOURS[index % len(COLOURS)], alpha=0.15, linewidth=0)
-        curve = {"linestyle": DASHES[index % len(DASHES)], "markevery": marks(len(values)), "markersize": 4}
+        curve: dict[str, Any] = {
+            "linestyle": DASHES[index % len(DASHES)],
+            "markevery": marks(len(values)),
+            "markersize": 4,
+        }
         axes.plot(epochs, values, **style(index), **curve, label=method, linewidth=1.6)
     axes.set(ylim=(-0.03, 1.03), xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

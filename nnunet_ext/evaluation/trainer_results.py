@@ -137,11 +137,8 @@ class Results:
     @cached_property
     def notes(self) -> list[str]:
         """What makes numbers less comparable than they look, a sentence each."""
-        return [
-            *self.material.notes,
-            *_undefined(self.cases, self.material.metric),
-            *_budgets(self.material.runs, self.trainers),
-        ]
+        undefined = _undefined(self.cases, self.material.metric)
+        return [*self.material.notes, *undefined, *_budgets(self.material.runs, self.trainers)]
 
 
 def _quality(run: Run) -> pd.DataFrame | None:
@@ -198,22 +195,27 @@ def _undefined(cases: pd.DataFrame, metric: str) -> list[str]:
 
 def _budgets(runs: Sequence[Run], trainers: Sequence[str]) -> list[str]:
     """Name what differs between trainings: epochs, iterations, devices, versions."""
-    facts = {
-        "epochs": lambda run: len(run.log.seconds) or None,
-        "iterations an epoch": lambda run: run.manifest.get("iterations_per_epoch"),
-        "devices, so that times cannot be compared": lambda run: run.manifest.get("device_name"),
-        "threads, so that times cannot be compared": lambda run: run.manifest.get("threads"),
-    }
-    for package in SPREAD:
-        facts[f"versions of {package}"] = lambda run, p=package: run.manifest.get("versions", {}).get(p)
+    found = [(run.name, _facts(run)) for run in runs]
     notes = []
-    for what, fact in facts.items():
+    for what in found[0][1]:
         by_value: dict[Any, list[str]] = {}
         for name in trainers:
-            for value in dict.fromkeys(fact(run) for run in runs if run.name == name):
+            for value in dict.fromkeys(facts[what] for owner, facts in found if owner == name):
                 if value is not None:
                     by_value.setdefault(value, []).append(name)
         if len(by_value) > 1:
             listed = "; ".join(f"{value}: {', '.join(names)}" for value, names in by_value.items())
             notes.append(f"Trainings differ in {what}: {listed}.")
     return notes
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """Return what should be the same in all trainings; None where nothing tells."""
+    versions = run.manifest.get("versions", {})
+    return {
+        "epochs": len(run.log.seconds) or None,
+        "iterations an epoch": run.manifest.get("iterations_per_epoch"),
+        "devices, so that times cannot be compared": run.manifest.get("device_name"),
+        "threads, so that times cannot be compared": run.manifest.get("threads"),
+        **{f"versions of {package}": versions.get(package) for package in SPREAD},
+    }
