@@ -50,12 +50,7 @@ def distribution_figure(per_case: pd.DataFrame, score: str = "Dice") -> Image.Im
     for index, (method, rows) in enumerate(per_case.groupby("method", sort=False)):
         values = np.sort(rows[score].dropna().to_numpy(float))
         share = np.arange(1, len(values) + 1) / max(1, len(values))
-        curve: dict[str, Any] = {
-            "linestyle": DASHES[index % len(DASHES)],
-            "markevery": marks(len(values)),
-            "markersize": 4,
-        }
-        axes.step(values, share, where="post", **style(index), **curve, label=str(method), linewidth=1.6)
+        axes.step(values, share, where="post", **curve(index, len(values)), label=str(method))
     axes.set(ylim=(-0.03, 1.03), xlabel=f"{score} of a case", ylabel="share of cases up to it")
     return finished(figure, axes, columns=per_case["method"].nunique())
 
@@ -71,12 +66,7 @@ def learning_figure(
         epochs = np.arange(1, len(values) + 1)
         if bands is not None and method in bands:
             axes.fill_between(epochs, *bands[method], color=COLOURS[index % len(COLOURS)], alpha=0.15, linewidth=0)
-        curve: dict[str, Any] = {
-            "linestyle": DASHES[index % len(DASHES)],
-            "markevery": marks(len(values)),
-            "markersize": 4,
-        }
-        axes.plot(epochs, values, **style(index), **curve, label=method, linewidth=1.6)
+        axes.plot(epochs, values, **curve(index, len(values)), label=method)
     axes.set(ylim=(-0.03, 1.03), xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return finished(figure, axes, columns=len(curves))
@@ -89,6 +79,7 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
     return figure, axes
 
 
@@ -97,9 +88,16 @@ def style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
 
 
-def marks(points: int) -> int:
-    """Return which n-th point of a curve has a marker."""
-    return max(1, points // MARKED)
+def curve(index: int, points: int) -> dict[str, Any]:
+    """Return the look of a method's curve by its place: some of its points have a marker."""
+    dashes = DASHES[index % len(DASHES)]
+    return {
+        **style(index),
+        "linestyle": dashes,
+        "linewidth": 1.6,
+        "markersize": 4,
+        "markevery": max(1, points // MARKED),
+    }
 
 
 def finished(figure: Figure, axes: Axes, columns: int) -> Image.Image:

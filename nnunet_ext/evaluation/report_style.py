@@ -6,7 +6,7 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --muted: #9aa4af; --ground: #0d1117;
   --panel: #161b22; --line: #30363d; --accent: #56b4e9; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.25rem; max-width: 76rem; background: var(--ground); color: var(--text);
+body { margin: 0 auto; padding: 1.25rem; max-width: 84rem; background: var(--ground); color: var(--text);
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem; border-bottom: 1px solid var(--line); }

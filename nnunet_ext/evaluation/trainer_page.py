@@ -84,8 +84,8 @@ HOW_COSTS = (
 )
 HOW_COMPARED = (
     "Differences are trainer minus baseline, of the same cases; the interval is a bootstrap over groups of cases. The "
-    "p of methods is the test to report; Wilcoxon's and the paired t test are of these trained networks. All p-values "
-    "are adjusted for the number of trainers (Holm)."
+    "p of methods ({tests}) is the one to report; Wilcoxon's signed rank and the paired t test are of these trained "
+    "networks. All p-values are adjusted for the number of trainers (Holm)."
 )
 
 
@@ -94,7 +94,8 @@ def _comparisons(results: Results) -> str:
     if compared is None:
         return paragraph("One trainer only: there is nothing to compare it with.")
     notes = "".join(notice("What the p-values cannot say", [note]) for note in dict.fromkeys(compared["note"]) if note)
-    return table_html(difference_table(compared, results.material.metric)) + paragraph(HOW_COMPARED, True) + notes
+    how = HOW_COMPARED.format(tests=", ".join(dict.fromkeys(compared["headline"])))
+    return table_html(difference_table(compared, results.material.metric)) + paragraph(how, True) + notes
 
 
 def _case_charts(results: Results) -> str:

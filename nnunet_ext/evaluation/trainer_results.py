@@ -137,7 +137,8 @@ class Results:
     @cached_property
     def notes(self) -> list[str]:
         """What makes numbers less comparable than they look, a sentence each."""
-        undefined = _undefined(self.cases, self.material.metric)
+        metric = self.material.metric
+        undefined = [*_undefined(self.cases, metric), *_uneven(self.material.table, metric)]
         return [*self.material.notes, *undefined, *_budgets(self.material.runs, self.trainers)]
 
 
@@ -175,11 +176,8 @@ def _estimate(estimate: quality.Estimate) -> str:
 
 def _of_columns(values: np.ndarray) -> tuple[list[float], list[float], list[float]]:
     """Return lowest, mean and highest of each column, NaN where all are."""
-    filled = np.isfinite(values).any(0)
-    found = [np.full(values.shape[1], np.nan) for _ in range(3)]
-    for result, function in zip(found, (np.nanmin, np.nanmean, np.nanmax), strict=True):
-        result[filled] = function(values[:, filled], axis=0)
-    low, mean, high = (result.tolist() for result in found)
+    known = np.ma.masked_invalid(values)
+    low, mean, high = (np.ma.filled(f(axis=0), np.nan).tolist() for f in (known.min, known.mean, known.max))
     return low, mean, high
 
 
@@ -191,6 +189,19 @@ def _undefined(cases: pd.DataFrame, metric: str) -> list[str]:
     if notes:
         notes.append("A comparison leaves a case out of both trainers if it is undefined for one of them.")
     return notes
+
+
+def _uneven(table: pd.DataFrame, metric: str) -> list[str]:
+    """Name classes of cases that are scored for some trainers only, so that means are over different classes."""
+    wide = table.pivot_table(index=["case", "label"], columns="trainer", values=metric, aggfunc="mean", dropna=False)
+    some = wide[wide.isna().any(axis=1) & wide.notna().any(axis=1)]
+    if some.empty:
+        return []
+    left_out = "; ".join(f"{name}: {int(some[name].isna().sum())}" for name in dict.fromkeys(table["trainer"]))
+    return [
+        f"{len(some)} of {len(wide)} classes of cases have a {metric} for some trainers only: where a class is absent, a "
+        f"trainer that predicts it all the same scores 0, one that does not is not scored. Not scored are {left_out}."
+    ]
 
 
 def _budgets(runs: Sequence[Run], trainers: Sequence[str]) -> list[str]:

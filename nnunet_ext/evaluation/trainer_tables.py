@@ -45,8 +45,9 @@ def score_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
             "undefined": found["undefined"],
         }
     )
-    if found["sd_repeats"].isna().all():
-        shown = shown.drop(columns="sd over repeats")
+    for name, column in (("sd over folds", "sd_folds"), ("sd over repeats", "sd_repeats")):
+        if found[column].isna().all():
+            shown = shown.drop(columns=name)
     for other in (name for name in METRICS if name not in (metric, "accuracy")):  # 1 - MAE
         shown[other] = summary_means(table, other)
     return shown.reset_index(drop=True)
@@ -83,7 +84,6 @@ def difference_table(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
             "left out": rows["left_out"],
             "effect size dz": [signed(v, 2) for v in rows["dz"]],
             "p of methods": [p_value(p) for p in rows["p_holm"]],
-            "its test": rows["headline"],
             "p of these networks, Wilcoxon": [p_value(p) for p in rows["p_wilcoxon_holm"]],
             "paired t": [p_value(p) for p in rows["p_paired_t_holm"]],
         }

@@ -82,13 +82,14 @@ def make_report(request: Request, say: Say) -> Path:
         collected = common(collected)
     say(f"{place.name}: {len(collected.runs)} folds of {len(collected.names)} trainers")
     cases, by = _cases(request, place.name, collected)
-    table = with_metrics(long_table(collected.runs, cases))
     baseline = choose_baseline(request.baseline, collected)
-    sizes, unknown = sizes_of(collected.runs)
-    overlays, missing = draw_cases(collected.runs, table, metric, baseline, _folder("nnUNet_raw"), say)
+    runs = sorted(collected.runs, key=lambda run: run.name != baseline)
+    table = with_metrics(long_table(runs, cases))
+    sizes, unknown = sizes_of(runs)
+    overlays, missing = draw_cases(runs, table, metric, baseline, _folder("nnUNet_raw"), say)
     material = Material(
         dataset=place.name,
-        runs=collected.runs,
+        runs=runs,
         table=table,
         baseline=baseline,
         metric=metric,
