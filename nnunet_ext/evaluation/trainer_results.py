@@ -199,8 +199,8 @@ def _uneven(table: pd.DataFrame, metric: str) -> list[str]:
         return []
     left_out = "; ".join(f"{name}: {int(some[name].isna().sum())}" for name in dict.fromkeys(table["trainer"]))
     return [
-        f"{len(some)} of {len(wide)} classes of cases have a {metric} for some trainers only: where a class is absent, a "
-        f"trainer that predicts it all the same scores 0, one that does not is not scored. Not scored are {left_out}."
+        f"{len(some)} of {len(wide)} classes of cases have a {metric} for some trainers only: where a class is absent, "
+        f"one that predicts it all the same scores 0, one that does not is not scored. Not scored are {left_out}."
     ]
 
 
