@@ -6,7 +6,8 @@ Scores are in Dice points (hundredths). The score of method m on case c, of its 
     difficulty      of the case and of its group; the same for both methods; standard deviation 10
     preference      this method does better or worse on this case (sd of a difference 3 points) and on this group (2)
     training noise  this training does better or worse on all its cases (sd 0 to 2 points; independent for each
-                    method, fold and repeat)
+                    method, fold and repeat; in one table only one method's trainings differ, or a few
+                    differ a lot (t of 3 degrees of freedom), or hard cases differ more)
     case noise      of this training on this case (sd 3 points for a difference of two trainings)
     training set    this method does better or worse for what it was trained on; folds share three quarters of that
                     (one table only)
@@ -33,7 +34,9 @@ from nnunet_ext.evaluation.statistics.training_noise import corrected_t, repeate
 
 FOLDS, REPEATS, AT_ONCE, NOMINAL = 5, 5, 500, 0.05
 DIFFICULTY, PREFERENCE, GROUP_PREFERENCE, CASE_NOISE = 10.0, 3.0, 2.0, 3.0
+POWER = "A true difference: how often it is found"
 CERTAIN = 0.999  # of many rows, some are above by chance
+KINDS = ("one method's only", "heavy tails", "hard cases more")
 HEADLINES = ("corrected t", "repeats, 3", "repeats, 5")
 
 
@@ -46,6 +49,7 @@ class World:
     largest_group: int = 1  # groups of 1, 2, ... up to this many cases in turn
     training_set: float = 0.0
     difference: float = 0.0
+    noise: str = "normal"  # or one of KINDS
 
 
 def layout(world: World) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +64,7 @@ def layout(world: World) -> tuple[np.ndarray, np.ndarray]:
 
 
 def simulate(world: World, groups: np.ndarray, folds: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Scores `(count, method, repeat, case)`."""
+    """Return scores `(count, method, repeat, case)`."""
     n, number = world.cases, groups.max() + 1
     half = np.sqrt(0.5)  # of the variance of a difference is from each method
     hard = rng.gamma(2, 0.5, (count, 1, 1, n))
@@ -68,17 +72,29 @@ def simulate(world: World, groups: np.ndarray, folds: np.ndarray, count: int, rn
     likes = rng.normal(0, PREFERENCE * half, (count, 2, 1, n)) * hard
     if world.largest_group > 1:
         likes += rng.normal(0, GROUP_PREFERENCE * half, (count, 2, 1, number))[..., groups]
-    training = rng.normal(0, world.training, (count, 2, REPEATS, FOLDS))
+    training = training_noise(world, count, rng)
     blocks = rng.normal(0, world.training_set, (count, 2, 1, FOLDS))
     training += (blocks.sum(-1, keepdims=True) - blocks) / np.sqrt(FOLDS - 1)  # all blocks but the one tested
     noise = rng.normal(0, CASE_NOISE * half, (count, 2, REPEATS, n)) * hard
-    scores = common + likes + training[..., folds] + noise
+    shifts = training[..., folds] * (hard if world.noise == "hard cases more" else 1)
+    scores = common + likes + shifts + noise
     scores[:, 0] += world.difference
     return scores
 
 
+def training_noise(world: World, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return what each training gives to all its cases, `(count, method, repeat, fold)`."""
+    shape = (count, 2, REPEATS, FOLDS)
+    if world.noise == "heavy tails":
+        return world.training / np.sqrt(3) * rng.standard_t(3, shape)  # the t's own standard deviation is sqrt(3)
+    shifts = rng.normal(0, world.training, shape)
+    if world.noise == "one method's only":
+        shifts[:, 1] = 0
+    return shifts
+
+
 def findings(scores: np.ndarray, groups: np.ndarray, folds: np.ndarray) -> dict[str, np.ndarray]:
-    """Which simulations each test calls a difference; `(count,)` each."""
+    """Say which simulations each test calls a difference; `(count,)` each."""
     sizes = np.bincount(folds)
     fold_means = group_sums(scores, folds) / sizes  # (count, method, repeat, fold)
     once, often = scores[:, 0, 0] - scores[:, 1, 0], (scores[:, 0] - scores[:, 1]).mean(1)
@@ -99,10 +115,11 @@ def findings(scores: np.ndarray, groups: np.ndarray, folds: np.ndarray) -> dict[
 
 
 def rates(world: World, simulations: int, seed: int) -> dict[str, int]:
-    """How many simulations each test calls a difference."""
+    """Count the simulations that each test calls a difference."""
     groups, folds = layout(world)
-    name = [world.cases, world.largest_group, world.training, world.training_set, world.difference]
-    rng = np.random.default_rng([seed, *(round(1000 * number) for number in name)])
+    kind = KINDS.index(world.noise) + 1 if world.noise in KINDS else 0
+    numbers = [kind, world.cases, world.largest_group, world.training, world.training_set, world.difference]
+    rng = np.random.default_rng([seed, *(round(1000 * number) for number in numbers)])
     found: dict[str, int] = {}
     for start in range(0, simulations, AT_ONCE):
         scores = simulate(world, groups, folds, min(AT_ONCE, simulations - start), rng)
@@ -116,18 +133,28 @@ def shown(found: int, simulations: int) -> str:
     return f"{100 * found / simulations:.1f} ({100 * ci.low:.1f} to {100 * ci.high:.1f})"
 
 
-def table(title: str, worlds: list[World], columns: tuple[str, ...], simulations: int, seed: int) -> list[float]:
-    """Print a table; the lower bounds of the headline tests in it."""
-    print(f"\n{title}\n\n| cases | groups | training noise | training set | difference | {' | '.join(columns)} |")
-    print("|" + "---|" * (5 + len(columns)))
-    bounds = []
-    for world in worlds:
-        found = rates(world, simulations, seed)
-        cells = [shown(found[name], simulations) for name in columns]
-        first = f"{world.cases} | {layout(world)[0].max() + 1} | {world.training:g} | {world.training_set:g}"
-        print(f"| {first} | {world.difference:g} | {' | '.join(cells)} |", flush=True)
-        bounds += [stats.binomtest(found[name], simulations).proportion_ci(CERTAIN, "wilson").low for name in HEADLINES]
-    return bounds
+def first_cells(world: World, kind_of_table: str) -> list[str]:
+    noise = f"{world.training:g}" + (f", {world.noise}" if world.noise != "normal" else "")
+    noise += f", and {world.training_set:g} of training sets" if world.training_set else ""
+    cells = [str(world.cases), str(layout(world)[0].max() + 1), noise]
+    return [*cells, f"{world.difference:g}"] if kind_of_table == POWER else cells
+
+
+def table(title: str, worlds: list[World], parts: list[tuple[str, ...]], simulations: int, seed: int) -> list[float]:
+    """Print a table for each part of the tests; the lower bounds of the headline tests."""
+    found = [rates(world, simulations, seed) for world in worlds]
+    head = ["cases", "groups", "training noise", "difference"][: len(first_cells(worlds[0], title))]
+    print(f"\n{title}")
+    for columns in parts:
+        print(f"\n| {' | '.join([*head, *columns])} |\n|{'---|' * (len(head) + len(columns))}")
+        for world, counts in zip(worlds, found, strict=True):
+            cells = [*first_cells(world, title), *(shown(counts[name], simulations) for name in columns)]
+            print(f"| {' | '.join(cells)} |", flush=True)
+    return [
+        stats.binomtest(counts[name], simulations).proportion_ci(CERTAIN, "wilson").low
+        for counts in found
+        for name in HEADLINES
+    ]
 
 
 def main() -> int:
@@ -138,15 +165,17 @@ def main() -> int:
     begin, both = time.perf_counter(), (args.simulations, args.seed)
     print(f"{args.simulations} simulations a row. numpy {np.__version__}, scipy {scipy.__version__}. Per cent.")
     once = ("Wilcoxon", "paired t", "bootstrap", "corrected t")
-    several = ("Wilcoxon, mean of 5", "Welch, 5", "repeats, 3", "repeats, 5")
+    parts = [once, ("Wilcoxon, mean of 5", "Welch, 5", "repeats, 3", "repeats, 5")]
     alone = [World(n, sd) for n in (40, 100, 400) for sd in (0, 0.5, 1, 2)]
     grouped = [World(n, sd, largest_group=7) for n in (40, 100, 400) for sd in (0, 0.5, 1, 2)]
-    bounds = table("No difference, every case its own group", alone, once + several, *both)
-    bounds += table("No difference, groups of 1 to 7 cases", grouped, once + several, *both)
+    bounds = table("No difference, every case its own group", alone, parts, *both)
+    bounds += table("No difference, groups of 1 to 7 cases", grouped, parts, *both)
+    kinds = [World(100, sd, noise=kind) for kind in KINDS for sd in (1, 2)]
+    bounds += table("No difference, other kinds of training noise", kinds, parts, *both)
     sets = [World(100, 1, training_set=sd) for sd in (0.5, 1, 2)]
-    table("No difference, training sets that suit one method", sets, once + several, *both)
+    table("No difference, training sets that suit one method", sets, parts, *both)
     power = [replace(w, difference=d) for w in alone if w.training for d in (1.0, 2.0)]
-    table("A true difference: how often it is found", power, HEADLINES, *both)
+    table(POWER, power, [HEADLINES], *both)
     print(f"\n{time.perf_counter() - begin:.0f} s")
     return int(max(bounds) > NOMINAL)
 

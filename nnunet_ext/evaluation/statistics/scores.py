@@ -61,7 +61,7 @@ def check_comparable(table: pd.DataFrame, trainers: Sequence[str] | None = None)
         ComparisonError: as `check_scores`; and if a trainer, one of its folds, or cases of a training are missing, or
             trainers have different folds.
     """
-    if trainers is not None and "trainer" in table:
+    if trainers is not None and "trainer" in table and len(table):
         known = sorted(set(table["trainer"].astype(str)))
         if unknown := [name for name in trainers if name not in known]:
             raise ComparisonError(f"No scores of {', '.join(unknown)}. There are scores of: {', '.join(known)}")
@@ -92,7 +92,7 @@ def _check_once(table: pd.DataFrame) -> None:
     if len(twice):
         raise ComparisonError(
             f"{_where(twice)}, repeat {twice['repeat'].iloc[0]}: {some_cases(twice['case'])} more than once. "
-            "Give another training of the same fold another repeat; average classes, and folds that predict one test set, before"
+            "Give another training of a fold another repeat; average classes, or folds that predict one test set, first"
         )
 
 
