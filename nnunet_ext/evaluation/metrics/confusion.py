@@ -1,8 +1,8 @@
 """Scores of whole datasets from one confusion matrix of classes.
 
 nnU-Net averages the scores of cases; scene parsing (Cityscapes, ADE20K) sums the confusion matrices of all images first
-and scores the sum. A class that occurs nowhere has the score NaN and is left out of the mean, as cityscapesScripts does;
-`Mean` counts such classes.
+and scores the sum. A class that occurs nowhere has the score NaN and is left out of the mean, as cityscapesScripts has
+it; `Mean` counts such classes.
 
 Rows are the reference's classes, columns the prediction's. Matrices of images are added: `sum(matrices)`.
 """

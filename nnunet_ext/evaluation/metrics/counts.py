@@ -136,7 +136,7 @@ def absolute_volume_difference(c: Counts) -> Score:
 
 
 def mean_absolute_error(c: Counts) -> Score:
-    """Return the share of pixels that are wrong, 0 to 1; of probabilities see `probability.soft_mean_absolute_error`."""
+    """Return the share of pixels that are wrong, 0 to 1; `soft_mean_absolute_error` is that of probabilities."""
     return ratio(c.fp + c.fn, c.n)
 
 

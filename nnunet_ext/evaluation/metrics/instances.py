@@ -2,8 +2,8 @@
 
     iIoU = iTP / (iTP + FP + iFN)
 
-iTP and iFN count the reference's pixels of the class, each weighted by (the class's mean instance size / the size of its
-instance). Predictions have no instances, so FP are plain pixels of the confusion matrix. Only classes with a mean size
+iTP and iFN count the reference's pixels of the class, each weighted by the class's mean instance size / the size of its
+instance. Predictions have no instances, so FP are plain pixels of the confusion matrix. Only classes with a mean size
 are scored; pixels of such a class outside any instance (groups) count in neither iTP nor iFN.
 """
 

@@ -40,7 +40,7 @@ def _object(values: Floats) -> float:
 
 
 def _region(reference: Mask, values: Floats) -> float:
-    row, column = (int(round(float(axis.mean()))) + 1 for axis in np.nonzero(reference))
+    row, column = (round(float(axis.mean())) + 1 for axis in np.nonzero(reference))
     score = 0.0
     for rows in (slice(0, row), slice(row, None)):
         for columns in (slice(0, column), slice(column, None)):
