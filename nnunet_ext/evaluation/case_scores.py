@@ -6,68 +6,51 @@ A case's score is the mean over its classes. A class without a score (absent fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import pandas as pd
 
 from nnunet_ext.evaluation.collect import ALL, CollectError
-from nnunet_ext.evaluation.metrics import counts
 from nnunet_ext.evaluation.metrics.counts import Counts
+from nnunet_ext.evaluation.metrics.registry import METRICS as REGISTRY
+from nnunet_ext.evaluation.metrics.registry import Metric
 
 FOLD_ALL = -1  # of the fold "all", where folds are numbers
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score that counts give.
-
-    Attributes:
-        of: the function of `metrics.counts`.
-        higher_is_better: whether more is better.
-        limits: smallest and largest value.
-    """
-
-    of: Callable[[Counts], Any]
-    higher_is_better: bool = True
-    limits: tuple[float, float] = (0.0, 1.0)
-
-
-def f03(c: Counts) -> Any:
-    """Return F_beta for beta squared 0.3."""
-    return counts.f_beta(c, 0.3)
-
-
-METRICS = {
-    "Dice": Metric(counts.dice),
-    "IoU": Metric(counts.jaccard),
-    "precision": Metric(counts.precision),
-    "recall": Metric(counts.recall),
-    "specificity": Metric(counts.specificity),
-    "F0.3": Metric(f03),
-    "accuracy": Metric(counts.pixel_accuracy),
-    "MAE": Metric(counts.mean_absolute_error, higher_is_better=False),
+METRICS: dict[str, Metric] = {  # by the names of columns; all are from 0 to 1
+    "Dice": REGISTRY["dice"],
+    "IoU": REGISTRY["jaccard"],
+    "precision": REGISTRY["precision"],
+    "recall": REGISTRY["recall"],
+    "specificity": REGISTRY["specificity"],
+    "F0.3": REGISTRY["f_beta03"],
+    "E-measure": REGISTRY["e_measure"],
+    "accuracy": REGISTRY["pixel_accuracy"],
+    "MAE": REGISTRY["mae"],
 }
+MORE = {"conformity": REGISTRY["conformity"], "volume difference (%)": REGISTRY["rvd"]}  # without limits: files only
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of one of `METRICS` is better."""
+    return METRICS[metric].better == "higher"
 
 
 def metric_named(name: str) -> str:
-    """Return the name of a metric as in `METRICS`, whatever its case.
+    """Return the name of a metric as in `METRICS`; small letters, and names of the registry, are understood.
 
     Raises:
         CollectError: if there is none of that name.
     """
-    found = {known.lower(): known for known in METRICS}.get(name.lower())
+    known = {key: shown for shown, metric in METRICS.items() for key in (shown.lower(), metric.name)}
+    found = known.get(name.lower())
     if found is None:
         raise CollectError(f"--metric {name}: not known. Those that follow from nnU-Net's counts: {', '.join(METRICS)}")
     return found
 
 
 def with_metrics(table: pd.DataFrame) -> pd.DataFrame:
-    """Add a column for each of `METRICS` to a table with the columns TP, FP, FN and TN; Dice and IoU stay nnU-Net's."""
+    """Add a column for each of `METRICS` and `MORE` to a table with TP, FP, FN and TN; Dice and IoU stay nnU-Net's."""
     of = Counts(*(table[name].to_numpy() for name in ("TP", "FP", "FN", "TN")))
-    added = {name: metric.of(of) for name, metric in METRICS.items() if name not in table.columns}
-    return table.assign(**added)
+    wanted = {name: metric for name, metric in (METRICS | MORE).items() if name not in table.columns}
+    return table.assign(**{name: metric.compute(of) for name, metric in wanted.items()})
 
 
 def case_scores(table: pd.DataFrame, metric: str = "Dice") -> pd.DataFrame:

@@ -56,7 +56,7 @@ def fold_figure(scores: pd.DataFrame, metric: str) -> Image.Image:
     return finished(figure, axes, columns=len(names))
 
 
-def bar_figure(table: pd.DataFrame, by: str, value: str, limits: tuple[float, float] = (0, 1)) -> Image.Image:
+def bar_figure(table: pd.DataFrame, by: str, value: str) -> Image.Image:
     """Draw a bar for each value of a column and each trainer, with whiskers for 95 % intervals where there are any.
 
     `table`: columns named by `by` and `value`, `trainer`, and perhaps `low`, `high`. Beyond `MOST_BARS` values, those
@@ -74,7 +74,7 @@ def bar_figure(table: pd.DataFrame, by: str, value: str, limits: tuple[float, fl
         rows = table[table["trainer"] == name].set_index(by).reindex(groups)
         _bars(axes, np.arange(len(groups)) + (index + 0.5) * width - 0.4, rows, value, index, name, width)
     axes.set_yticks(range(len(groups)), [str(g) for g in groups])
-    axes.set(xlabel=value, ylabel=by, xlim=limits)
+    axes.set(xlabel=value, ylabel=by, xlim=(0, 1))
     axes.invert_yaxis()
     return finished(figure, axes, columns=len(trainers))
 

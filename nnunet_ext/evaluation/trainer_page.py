@@ -8,7 +8,7 @@ import pandas as pd
 
 from nnunet_ext.evaluation import comparison_figures as charts
 from nnunet_ext.evaluation import figures
-from nnunet_ext.evaluation.case_scores import METRICS
+from nnunet_ext.evaluation.case_scores import higher_is_better
 from nnunet_ext.evaluation.html_parts import (
     details_html,
     document,
@@ -61,7 +61,7 @@ def lead(results: Results) -> str:
     )
     if column.isna().all():
         return f"{counted}. No case has a defined {metric}."
-    better = METRICS[metric].higher_is_better
+    better = higher_is_better(metric)
     best = results.scores.iloc[int(column.argmax() if better else column.argmin())]
     bounds = f", 95 % interval {best['95 % interval']}" if best["95 % interval"] != NOTHING else ""
     words = "Highest" if better else "Lowest"
@@ -73,7 +73,8 @@ HOW_SCORES = (
     "A case's score is the mean over its classes; the mean is over all cases of all folds, the interval is a bootstrap "
     "over groups of cases (cases.csv; single cases where no groups are known). sd over folds: of the folds' means. "
     "Cases without a {metric} are counted as undefined and left out, as nnU-Net does. IoU, precision, recall, "
-    "specificity, F0.3 (beta squared 0.3) and MAE (share of wrong pixels) follow from the counts in "
+    "specificity, F0.3 (beta squared 0.3), "
+    "E-measure (of the mask) and MAE (share of wrong pixels) follow from the counts in "
     "summary.json, class by class against the rest."
 )
 HOW_COSTS = (
@@ -125,8 +126,7 @@ def _classes(results: Results) -> str:
     if results.classes["class"].nunique() < 2:
         return table
     metric = results.material.metric
-    limits = METRICS[metric].limits
-    drawn = charts.bar_figure(results.classes, "class", f"{metric}, mean", limits)
+    drawn = charts.bar_figure(results.classes, "class", f"{metric}, mean")
     return figure(f"Mean {metric} of each class", drawn, "chart") + table
 
 
@@ -135,7 +135,7 @@ def _groups(results: Results) -> str:
         return ""
     by, metric = results.material.by[0], results.material.metric
     value = f"{metric}, mean"
-    drawn = charts.bar_figure(results.groups, by, value, METRICS[metric].limits)
+    drawn = charts.bar_figure(results.groups, by, value)
     table = results.groups.assign(
         **{"95 % interval": [interval(*p) for p in zip(results.groups["low"], results.groups["high"], strict=True)]}
     )
@@ -167,7 +167,7 @@ def _quality(results: Results) -> str:
 def _every_case(results: Results) -> str:
     wide = results.cases.pivot_table(index=["case", "fold"], columns="trainer", values="score", dropna=False)
     wide = wide[results.trainers].dropna(how="all")
-    better = METRICS[results.material.metric].higher_is_better
+    better = higher_is_better(results.material.metric)
     order = wide.mean(axis=1).sort_values(ascending=better, kind="stable").index
     shown = wide.loc[order[:MOST_ROWS]].reset_index()
     shown.columns.name = None

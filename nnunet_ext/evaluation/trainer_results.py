@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nnunet_ext.evaluation import quality
-from nnunet_ext.evaluation.case_scores import METRICS, case_scores
+from nnunet_ext.evaluation.case_scores import case_scores, higher_is_better
 from nnunet_ext.evaluation.collect import Run
 from nnunet_ext.evaluation.html_parts import Picture
 from nnunet_ext.evaluation.statistics import check_comparable, compare_all
@@ -90,7 +90,7 @@ class Results:
         """`statistics.compare_all` with the baseline; None for a single trainer."""
         if len(self.trainers) < 2:
             return None
-        better = METRICS[self.material.metric].higher_is_better
+        better = higher_is_better(self.material.metric)
         return compare_all(self.cases, self.material.baseline, higher_is_better=better)
 
     @cached_property

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from nnunet_ext.evaluation.case_scores import METRICS, case_scores
+from nnunet_ext.evaluation.case_scores import case_scores
 from nnunet_ext.evaluation.collect import Run
 from nnunet_ext.evaluation.statistics import summarise
 
 NOTHING = "-"
+SHOWN = ("Dice", "IoU", "precision", "recall", "specificity", "F0.3", "E-measure", "MAE")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def score_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Args:
         table: as from `collect.long_table`, `with_metrics`.
-        metric: the headline, one of `METRICS`.
+        metric: the headline, one of `case_scores.METRICS`.
     """
     found = summarise(case_scores(table, metric)).set_index("trainer", drop=False)
     shown = pd.DataFrame(
@@ -48,7 +49,7 @@ def score_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     for name, column in (("sd over folds", "sd_folds"), ("sd over repeats", "sd_repeats")):
         if found[column].isna().all():
             shown = shown.drop(columns=name)
-    for other in (name for name in METRICS if name not in (metric, "accuracy")):  # 1 - MAE
+    for other in (name for name in SHOWN if name != metric):
         shown[other] = summary_means(table, other)
     return shown.reset_index(drop=True)
 
@@ -95,7 +96,7 @@ def class_table(table: pd.DataFrame, metric: str, classes: Mapping[str, str]) ->
 
     Args:
         table: as for `score_table`.
-        metric: one of `METRICS`.
+        metric: one of `case_scores.METRICS`.
         classes: names by label as in summary.json.
     """
     rows = []
@@ -120,7 +121,7 @@ def group_table(table: pd.DataFrame, metric: str, values: Mapping[str, str], by:
 
     Args:
         table: as for `score_table`.
-        metric: one of `METRICS`.
+        metric: one of `case_scores.METRICS`.
         values: of the column, by case.
         by: the column's name.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnunet_ext.evaluation.case_scores import METRICS, case_scores
+from nnunet_ext.evaluation.case_scores import case_scores, higher_is_better
 from nnunet_ext.evaluation.collect import Run
 from nnunet_ext.evaluation.html_parts import Picture
 from nnunet_ext.evaluation.overlays import comparison_figure
@@ -61,11 +61,11 @@ def draw_cases(
         return [], [f"No pictures of cases: {where}."]
     found = _case_files(raw / dataset)
     scores = case_scores(table, metric)
-    shown = _shown_trainers(scores, baseline, METRICS[metric].higher_is_better)
+    shown = _shown_trainers(scores, baseline, not higher_is_better(metric))
     pictures: list[Picture] = []
     missing: list[str] = []
     chosen = ranked_cases(
-        scores.rename(columns={"score": metric}), N_CASES, metric, METRICS[metric].higher_is_better
+        scores.rename(columns={"score": metric}), N_CASES, metric, higher_is_better(metric)
     )  # fmt: skip
     for case, rank in chosen:
         say(f"drawing {case} ({rank})")
@@ -88,10 +88,10 @@ def _case_files(folder: Path) -> CaseFiles:
     return CaseFiles(files, content["file_ending"], content["labels"].get("ignore"), reader)
 
 
-def _shown_trainers(scores: pd.DataFrame, baseline: str, higher_is_better: bool) -> list[str]:
-    """Return the baseline and the best others, in the order of the tables."""
+def _shown_trainers(scores: pd.DataFrame, baseline: str, ascending: bool) -> list[str]:
+    """Return the baseline and the best others (`ascending`: those with least), in the order of the tables."""
     means = scores.groupby("trainer", sort=False)["score"].mean().drop(baseline)
-    best = means.sort_values(ascending=not higher_is_better).index[: MOST_TRAINERS - 1]
+    best = means.sort_values(ascending=ascending).index[: MOST_TRAINERS - 1]
     return [name for name in dict.fromkeys(scores["trainer"]) if name == baseline or name in best]
 
 
