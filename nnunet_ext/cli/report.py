@@ -20,11 +20,8 @@ def add_report(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--baseline", metavar="TRAINER", help="the others are compared with it (default: stock nnU-Net, or the first)"
     )
-    sub.add_argument(
-        "--metric",
-        default="Dice",
-        help="Dice (default), IoU, precision, recall, specificity, F0.3, E-measure, accuracy, MAE",
-    )
+    about = "Dice (default), IoU, precision, recall, specificity, F0.3, E-measure, accuracy, MAE"
+    sub.add_argument("--metric", default="Dice", help=about)
     sub.add_argument(
         "--by", metavar="COLUMN", help="of cases.csv, e.g. group, structure (default, if it varies), modality"
     )
