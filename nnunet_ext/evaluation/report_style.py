@@ -48,8 +48,9 @@ summary { cursor: pointer; color: var(--accent); }
 @media (max-width: 34rem) { body { padding: .9rem; } dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .5rem; } th, td { padding: .35rem .5rem; }
   td:first-child { min-width: 38vw; max-width: 42vw; overflow-wrap: anywhere; font-size: .85rem; } }
-@media print { body { max-width: none; padding: 0; font-size: .8rem; } pre { white-space: pre-wrap; }
-  .scroll { overflow: visible; } figure { break-inside: avoid; } figure img { min-width: 0; }
-  table { font-size: .72rem; } th { font-size: .68rem; } th, td { padding: .2rem .3rem; white-space: normal; }
-  h2 { break-after: avoid; } tr { break-inside: avoid; } }
+@page { size: landscape; margin: 12mm; }
+@media print { :root { font-size: 11px; } body { max-width: none; padding: 0; } pre { white-space: pre-wrap; }
+  .scroll { overflow: visible; } figure { break-inside: avoid; } figure img { min-width: 0; max-width: 60rem; }
+  th, td { padding: .2rem .45rem; } th.number { min-width: 0; } td:first-child { overflow-wrap: anywhere; }
+  h2, figcaption { break-after: avoid; } tr { break-inside: avoid; } }
 """

@@ -215,7 +215,7 @@ def _budgets(runs: Sequence[Run], trainers: Sequence[str]) -> list[str]:
                 if value is not None:
                     by_value.setdefault(value, []).append(name)
         if len(by_value) > 1:
-            listed = "; ".join(f"{value}: {', '.join(names)}" for value, names in by_value.items())
+            listed = ", ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())
             notes.append(f"Trainings differ in {what}: {listed}.")
     return notes
 

@@ -200,8 +200,8 @@ def _trainers(collected: Collected) -> list[str]:
 def _warnings(collected: Collected) -> list[str]:
     if not collected.problems:
         return []
-    folds = ", ".join(collected.folds)
-    return [f"Compared are folds {folds} of {', '.join(collected.names)}.", *map(str, collected.problems)]
+    folds = f"fold{'s' * (len(collected.folds) > 1)} {', '.join(collected.folds)}"
+    return [f"Compared: {folds} of {', '.join(collected.names)}.", *map(str, collected.problems)]
 
 
 def _cases(

@@ -198,7 +198,7 @@ def test_different_budgets_are_named(results, tmp_path):
     write_fold(tmp_path, STOCK, 0, {"a": (8, 2, 2), "b": (8, 2, 1)}, epochs=3)
     write_fold(tmp_path, OURS, 0, {"a": (8, 2, 2), "b": (8, 2, 1)}, epochs=2)
     notes = Results(material_of(tmp_path)).notes
-    assert notes == [f"Trainings differ in epochs: 3: {STOCK}; 2: {OURS}."]
+    assert notes == [f"Trainings differ in epochs: 3 ({STOCK}), 2 ({OURS})."]
 
 
 def test_lower_is_better_of_errors(tmp_path):
