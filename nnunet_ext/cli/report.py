@@ -37,7 +37,8 @@ def add_report(sub: argparse.ArgumentParser) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """Compare finished folds, and write the report."""
-    from nnunet_ext.run.report import Request, make_report
+    from nnunet_ext.run.report import make_report
+    from nnunet_ext.run.report_request import Request
 
     request = Request(
         dataset=args.d,

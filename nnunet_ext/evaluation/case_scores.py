@@ -57,7 +57,7 @@ def case_scores(table: pd.DataFrame, metric: str = "Dice") -> pd.DataFrame:
     """Average the classes of each case.
 
     Args:
-        table: as from `collect.long_table`, with the column of the metric (`with_metrics`).
+        table: as from `long_table.long_table`, with the column of the metric (`with_metrics`).
         metric: one of `METRICS`.
 
     Returns:

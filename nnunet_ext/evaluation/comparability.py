@@ -43,8 +43,21 @@ def problems_of(runs: Sequence[Run], splits: Sequence[Mapping[str, Any]] | None)
         runs: at least one.
         splits: splits_final.json; None where it is not known.
     """
-    checks = (wrong_scores, other_classes, other_cases, cases_twice)
+    checks = (old_scores, wrong_scores, other_classes, other_cases, cases_twice)
     return [p for check in checks for p in check(runs)] + changed_splits(runs, splits)
+
+
+def old_scores(runs: Sequence[Run]) -> list[Problem]:
+    """Name folds that were trained again, or on, since they were validated; the training's log tells."""
+    return [
+        Problem(
+            f"{run.model.summary(run.fold)} is older than the training: its log has epochs after the last validation",
+            f"Type: {run.model.command(_dataset(run.model), run.fold)}",
+            (run.key,),
+        )
+        for run in runs
+        if run.log.trained_since
+    ]
 
 
 def wrong_scores(runs: Sequence[Run]) -> list[Problem]:

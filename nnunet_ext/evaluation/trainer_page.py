@@ -161,7 +161,10 @@ def _quality(results: Results) -> str:
         return ""
     drawn = charts.quality_figure(results.quality)
     caption = "Quality score of a prediction, without any reference, beside its true Dice"
-    return figure(caption, drawn, "chart small") + table_html(results.correlations)
+    table = results.correlations
+    if not table["remark"].any():
+        table = table.drop(columns="remark")
+    return figure(caption, drawn, "chart small") + table_html(table)
 
 
 def _every_case(results: Results) -> str:

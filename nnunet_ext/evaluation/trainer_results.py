@@ -32,7 +32,7 @@ class Material:
     Attributes:
         dataset: its name.
         runs: finished folds that may be compared (`collected.collect`, `collected.common`).
-        table: as from `collect.long_table` of these runs, with `case_scores.with_metrics`.
+        table: as from `long_table.long_table` of these runs, with `case_scores.with_metrics`.
         baseline: name of the trainer that the others are compared with.
         metric: the headline, one of `case_scores.METRICS`.
         classes: names by label as in summary.json; labels without a name are shown as they are.

@@ -30,7 +30,7 @@ def score_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a row a trainer: the headline metric with its spread, and the means of the others over the same cases.
 
     Args:
-        table: as from `collect.long_table`, `with_metrics`.
+        table: as from `long_table.long_table`, `with_metrics`.
         metric: the headline, one of `case_scores.METRICS`.
     """
     found = summarise(case_scores(table, metric)).set_index("trainer", drop=False)

@@ -32,11 +32,13 @@ class TrainingLog:
         dices: of each finished epoch, the mean over classes of nnU-Net's pseudo Dice (of patches of validation cases).
         seconds: of each finished epoch.
         validation_seconds: wall time of the last whole validation, from its first case on; NaN if there is none.
+        trained_since: epochs were trained after the last whole validation, or there is none.
     """
 
     dices: dict[int, float] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     validation_seconds: float = math.nan
+    trained_since: bool = False
 
     @property
     def training_seconds(self) -> float:
@@ -81,6 +83,7 @@ def _read(log: TrainingLog, lines: Iterable[str]) -> None:
         if match := LINES["epoch"].search(line):
             epoch, validation = int(match[1]), None
             log.forget_from(epoch)
+            log.trained_since = True
         elif epoch is not None and (match := LINES["dice"].search(line)):
             log.dices[epoch] = mean_of_numbers(match[1])
         elif epoch is not None and (match := LINES["seconds"].search(line)):
@@ -90,7 +93,7 @@ def _read(log: TrainingLog, lines: Iterable[str]) -> None:
         elif _VALIDATED in line and validation is not None:
             end = _time(line)
             log.validation_seconds = math.nan if end is None else (end - validation).total_seconds()
-            validation = None
+            validation, log.trained_since = None, False
 
 
 def _time(line: str) -> datetime | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from nnunet_ext.evaluation.case_scores import metric_named, with_metrics
-from nnunet_ext.evaluation.collect import ALL, CollectError, find_models, long_table, read_cases
+from nnunet_ext.evaluation.collect import ALL, CollectError, find_models
 from nnunet_ext.evaluation.collected import Collected, collect, common, read_splits
+from nnunet_ext.evaluation.long_table import long_table, read_cases
 from nnunet_ext.evaluation.quality import class_labels
 from nnunet_ext.evaluation.trainer_report import write_trainer_report
 from nnunet_ext.evaluation.trainer_results import Material
@@ -24,43 +23,13 @@ from nnunet_ext.machine import versions
 from nnunet_ext.run.commands import as_typed
 from nnunet_ext.run.progress import Say
 from nnunet_ext.run.report_cases import draw_cases
+from nnunet_ext.run.report_request import Request, check_output, dataset_folder, folder_of, results_folder, typed
 from nnunet_ext.run.report_sizes import sizes_of
 
 FOLDER = "nnunet_ext_report"  # beside the models of a dataset
 STOCK = re.compile(r"nnUNetTrainer(_\d+epochs?)?(_\d+iters)?")
 CASES = "cases.csv"
 DEFAULT_COLUMN = "structure"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for; empty tuples and None take what is there.
-
-    Attributes:
-        dataset: id or name.
-        configurations: to take.
-        trainers: to take.
-        plans: to take.
-        folds: numbers, or "all".
-        output: folder of the report.
-        baseline: trainer that the others are compared with; None: stock nnU-Net's, or the first.
-        metric: the headline.
-        by: column of cases.csv.
-        partial: compare the folds that all have, and say so on the page.
-        repeats: other nnUNet_results folders, with further trainings of the same trainers.
-    """
-
-    dataset: str
-    configurations: tuple[str, ...] = ()
-    trainers: tuple[str, ...] = ()
-    plans: tuple[str, ...] = ()
-    folds: tuple[str, ...] = ()
-    output: Path | None = None
-    baseline: str | None = None
-    metric: str = "Dice"
-    by: str | None = None
-    partial: bool = False
-    repeats: tuple[Path, ...] = ()
 
 
 def make_report(request: Request, say: Say) -> Path:
@@ -75,7 +44,9 @@ def make_report(request: Request, say: Say) -> Path:
         ComparisonError: if the scores cannot be compared.
     """
     metric = metric_named(request.metric)
-    place = dataset_folder(_results(), request.dataset)
+    place = dataset_folder(results_folder(), request.dataset)
+    output = request.output or place / FOLDER
+    check_output(output)
     collected = _collected(request, place)
     _check_problems(request, collected)
     if collected.problems:
@@ -86,7 +57,7 @@ def make_report(request: Request, say: Say) -> Path:
     runs = sorted(collected.runs, key=lambda run: run.name != baseline)
     table = with_metrics(long_table(runs, cases))
     sizes, unknown = sizes_of(runs)
-    overlays, missing = draw_cases(runs, table, metric, baseline, _folder("nnUNet_raw"), say)
+    overlays, missing = draw_cases(runs, table, metric, baseline, folder_of("nnUNet_raw"), say)
     material = Material(
         dataset=place.name,
         runs=runs,
@@ -103,42 +74,7 @@ def make_report(request: Request, say: Say) -> Path:
     )
     for line in (*material.warnings, *material.notes, *unknown):
         say(f"note: {line}")
-    return write_trainer_report(request.output or place / FOLDER, material)
-
-
-def typed(request: Request) -> list[str]:
-    """Return the command that makes this request."""
-    command = ["nnunet_ext", "report", "-d", request.dataset]
-    lists = {
-        "-c": request.configurations,
-        "-tr": request.trainers,
-        "-p": request.plans,
-        "-f": request.folds,
-        "--repeats": tuple(map(str, request.repeats)),
-    }
-    for flag, values in lists.items():
-        command += [flag, *values] if values else []
-    single = {"-o": request.output, "--baseline": request.baseline, "--by": request.by}
-    for name, value in single.items():
-        command += [name, str(value)] if value is not None else []
-    command += ["--metric", request.metric] if request.metric != "Dice" else []
-    return command + (["--partial"] if request.partial else [])
-
-
-def dataset_folder(results: Path, dataset: str) -> Path:
-    """Find a dataset in a results folder by id or name.
-
-    Raises:
-        CollectError: if there is none, or several of one id.
-    """
-    named = [results / dataset] if (results / dataset).is_dir() else []
-    if dataset.isdigit():
-        named = sorted(p for p in results.glob(f"Dataset{int(dataset):03d}_*") if p.is_dir())
-    if len(named) != 1:
-        found = "several of this id" if named else "no such dataset"
-        known = ", ".join(sorted(p.name for p in results.glob("Dataset*_*"))) or "none"
-        raise CollectError(f"-d {dataset}: {found}. In {results} there are: {known}.")
-    return named[0]
+    return write_trainer_report(output, material)
 
 
 def choose_baseline(asked: str | None, collected: Collected) -> str:
@@ -158,18 +94,6 @@ def choose_baseline(asked: str | None, collected: Collected) -> str:
     return same.pop()
 
 
-def _results() -> Path:
-    folder = _folder("nnUNet_results")
-    if folder is None:
-        raise CollectError("nnUNet_results is not set. Type: export nnUNet_results=/folder/of/your/trainings")
-    return folder
-
-
-def _folder(variable: str) -> Path | None:
-    value = os.environ.get(variable)
-    return Path(value) if value else None
-
-
 def _collected(request: Request, place: Path) -> Collected:
     folders = [place, *(dataset_folder(other, place.name) for other in request.repeats)]
     models = [find_models(f, request.trainers, request.configurations, request.plans) for f in folders]
@@ -177,7 +101,7 @@ def _collected(request: Request, place: Path) -> Collected:
 
 
 def _splits(name: str) -> list[dict[str, Any]] | None:
-    preprocessed = _folder("nnUNet_preprocessed")
+    preprocessed = folder_of("nnUNet_preprocessed")
     return None if preprocessed is None else read_splits(preprocessed / name / "splits_final.json")
 
 
@@ -208,7 +132,7 @@ def _cases(
     request: Request, dataset: str, collected: Collected
 ) -> tuple[pd.DataFrame | None, tuple[str, Mapping[str, str]] | None]:
     """Return cases.csv, if there is one, and the column to tell cases apart by, if one is there or asked for."""
-    raw = _folder("nnUNet_raw")
+    raw = folder_of("nnUNet_raw")
     path = None if raw is None else raw / dataset / CASES
     if path is None or not path.is_file():
         if request.by is not None:

@@ -46,7 +46,7 @@ def draw_cases(
 
     Args:
         runs: that are compared.
-        table: as from `collect.long_table`, with the metric.
+        table: as from `long_table.long_table`, with the metric.
         metric: that ranks the cases.
         baseline: whose prediction is always shown.
         raw: nnUNet_raw; None if it is not set.

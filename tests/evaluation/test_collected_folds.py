@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from made_results import DATASET, write_fold
+from made_results import DATASET, LOG, write_fold
 
-from nnunet_ext.evaluation.collect import CollectError, find_models, long_table, read_cases
+from nnunet_ext.evaluation.collect import CollectError, find_models
 from nnunet_ext.evaluation.collected import collect, common, read_splits
+from nnunet_ext.evaluation.long_table import long_table, read_cases
 
 FOLDS = {0: ["a", "b"], 1: ["c", "d"]}
 SPLITS = [{"train": ["c", "d"], "val": ["a", "b"]}, {"train": ["a", "b"], "val": ["c", "d"]}]
@@ -131,6 +132,16 @@ def test_scores_that_are_not_those_of_their_counts(results):
 def test_a_case_that_stands_twice(results):
     edit(summary_of(results), lambda cases: cases.append(cases[0]))
     assert "1 case (c) stands there twice" in the_problem(collected(results))
+
+
+def test_scores_of_an_earlier_training(results):
+    folder = summary_of(results).parents[1]
+    (folder / "training_log_2026_1_2_10_00_00.txt").write_text(LOG.format(epoch=0, dice=0.1, seconds=1))
+    (folder / "checkpoint_final.pth").rename(folder / "checkpoint_latest.pth")
+    problem = the_problem(collected(results))
+    assert "is older than the training" in problem
+    assert problem.endswith(f"nnUNetv2_train {DATASET} 2d 1 -tr nnUNetTrainerB --c")
+    assert common(collected(results)).folds == ("0",)
 
 
 def test_a_class_that_is_in_neither_mask_is_no_problem(results):

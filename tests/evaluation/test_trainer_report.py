@@ -10,9 +10,10 @@ from made_results import DATASET, write_fold
 from PIL import Image
 
 from nnunet_ext.evaluation.case_scores import METRICS, case_scores, metric_named, with_metrics
-from nnunet_ext.evaluation.collect import CollectError, find_models, long_table
+from nnunet_ext.evaluation.collect import CollectError, find_models
 from nnunet_ext.evaluation.collected import collect
 from nnunet_ext.evaluation.comparison_figures import bar_figure
+from nnunet_ext.evaluation.long_table import long_table
 from nnunet_ext.evaluation.statistics import ONE_TRAINING
 from nnunet_ext.evaluation.trainer_report import write_trainer_report
 from nnunet_ext.evaluation.trainer_results import Material, Results

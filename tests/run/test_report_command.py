@@ -8,7 +8,7 @@ from made_results import DATASET, write_fold, write_pictures
 from support import make_dataset_json, make_plans
 
 from nnunet_ext import cli
-from nnunet_ext.run.report import Request, typed
+from nnunet_ext.run.report_request import Request, typed
 
 STOCK, OURS = "nnUNetTrainer", "nnUNetTrainerExt_Plain_UNet_2epochs"
 FOLDS = {0: ["a", "b", "c"], 1: ["d", "e", "f"]}
@@ -98,6 +98,8 @@ def test_a_picture_that_is_missing_is_named_and_the_others_drawn(place, capsys):
 
 
 def test_what_the_user_gets_wrong_is_said(place, capsys, monkeypatch):
+    (place / "file").touch()
+    assert f"{place / 'file'} is a file. Name another folder" in refused(capsys, "-o", str(place / "file" / "out"))
     assert "--baseline nope is not among the trainers" in refused(capsys, "--baseline", "nope")
     assert "--metric hd: not known" in refused(capsys, "--metric", "hd")
     assert "--by structure needs cases.csv" in refused(capsys, "--by", "structure")
