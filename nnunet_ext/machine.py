@@ -38,6 +38,42 @@ def cpu_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def reset_peak_memory(device: str) -> None:
+    """Begin to measure anew, where that is possible: on CUDA. The peak of a process is that since its start."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: str) -> dict[str, int | str]:
+    """Return the most memory that was in use, in bytes, and what that is of.
+
+    On CUDA the tensors of this process on the device (`torch.cuda.max_memory_allocated`), since `reset_peak_memory`;
+    else the resident memory of this process since its start, without its workers; empty where neither is known.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return {"peak_memory_bytes": torch.cuda.max_memory_allocated(device), "peak_memory_of": "tensors on the GPU"}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {}
+    unit = 1 if platform.system() == "Darwin" else 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_memory_bytes": used, "peak_memory_of": "resident, the process"}
+
+
+def device_name(device: str) -> str:
+    """Return the name of the GPU on CUDA, else of the processor."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return processor()
+
+
 def processor() -> str:
     """Return the name of the processor."""
     try:

@@ -25,7 +25,7 @@ from nnunet_ext.cascade.coarse import SLICE_SPACING, CoarseModel, passes
 from nnunet_ext.cascade.record import Record, Row
 from nnunet_ext.cascade.refinement import CoarseMap, FineSum, Grid, refine
 from nnunet_ext.cascade.settings import SelectiveRefinement, TwoStageError
-from nnunet_ext.inference.predictor import QualityPredictor
+from nnunet_ext.inference.predictor import Listener, QualityPredictor
 from nnunet_ext.inference.trained_model import TrainedModel, TrainedModelError, trained_model_in
 
 
@@ -257,6 +257,7 @@ class SelectivePredictor(QualityPredictor):
 def refining(
     record: Record, wanted: Wanted | None = None, fixed: tuple[CoarseModel, SelectiveRefinement] | None = None,
     names: Sequence[str] = (), properties_of: Callable[[str], dict[str, Any]] | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Callable[..., SelectivePredictor]:  # fmt: skip
     """Return the predictor's class, for code that constructs it by itself.
 
@@ -266,8 +267,10 @@ def refining(
         fixed: coarse model and settings, where the predictor is given a network and no folder.
         names: the cases in order, where the predictor cannot know them (nnU-Net's validation).
         properties_of: what nnU-Net's preprocessing says about a case, where nnU-Net does not tell.
+        listeners: hear about the folder of predictions.
     """
     return type("RefiningPredictor", (SelectivePredictor,), {
         "record": record, "wanted": wanted or Wanted(), "fixed": fixed, "_names": list(names),
+        "listeners": tuple(listeners),
         "properties_of": None if properties_of is None else staticmethod(properties_of),
     })  # fmt: skip

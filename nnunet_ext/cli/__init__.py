@@ -27,6 +27,7 @@ from nnunet_ext.cli.models import (
 )
 from nnunet_ext.cli.parser import Parser
 from nnunet_ext.cli.planning import add_plan, plan
+from nnunet_ext.cli.report import add_report, report
 from nnunet_ext.cli.runs import add_demo, demo
 from nnunet_ext.cli.termination import ends_when_told
 
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add_predict(command(predict, "predict", about))
     add_evaluate(command(evaluate, "evaluate", "scores of predictions: per case, class and group; any 2D or 3D format"))
     add_demo(command(demo, "demo", "convert, plan, train, predict, evaluate and report on a small made dataset"))
+    add_report(command(report, "report", "finished folds of any trainers, compared on one page"))
     add_inspect(command(None, "inspect", "look inside a trained model"))
     add_export(command(export, "export", "a trained model as an ONNX file, checked against PyTorch"))
     about = "a published checkpoint as a file for nnU-Net's -pretrained_weights"

@@ -16,6 +16,8 @@ USER_ERRORS = {
     "nnunet_ext.evaluation.summary": "SummaryError",
     "nnunet_ext.evaluation.problems": "EvaluationError",
     "nnunet_ext.evaluation.quality": "QualityTableError",
+    "nnunet_ext.evaluation.collect": "CollectError",
+    "nnunet_ext.evaluation.statistics.scores": "ComparisonError",
     "nnunet_ext.inference.table": "QualityError",
     "nnunet_ext.inference.scales": "ScalesError",
     "nnunet_ext.inference.offset_report": "OffsetError",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from nnunet_ext.evaluation.metrics.registry import METRICS
 from nnunet_ext.evaluation.pairs import Pair, file_ending, find_dataset_json, pair_files
 from nnunet_ext.evaluation.problems import EvaluationError, Problem, grouped
 from nnunet_ext.evaluation.summarising import About, summarised
-from nnunet_ext.parallel import Progress, in_order
+from nnunet_ext.parallel import Progress, WorkerError, in_order
 
 StrPath = str | os.PathLike[str]
 Result = TypeVar("Result")
@@ -108,7 +107,7 @@ def _run(
     amounts = {} if unit_of(files.reader) == "px" else {"fewest": 2, "at_a_time": 1}
     try:
         yield from in_order(function, files.pairs, workers, verb, progress, **amounts)
-    except BrokenProcessPool as error:
+    except WorkerError as error:
         raise EvaluationError("a process was killed, probably because memory ran out: try fewer with -np") from error
 
 

@@ -6,6 +6,7 @@ tints is muted towards grey, so that they stand out on coloured tissue, too.
 """
 
 import functools
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ OPACITY = 0.55
 MUTING = 0.8  # how far the image under the tints is drawn towards grey
 OUTLINE = 2  # pixels
 HATCH_PERIOD = 8  # pixels
+MOST_IN_A_ROW = 4  # panels; of more, two rows are made
 MIN_PANEL = 160  # pixels, narrowest panel, so that its title stays legible
 
 
@@ -48,13 +50,16 @@ REFERENCE = Category("reference", (255, 255, 255), "outline of the reference, se
 LEGEND = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS, REFERENCE)
 
 
-def comparison_figure(image: Array, reference: Array, predictions: Mapping[str, Array]) -> Image.Image:
+def comparison_figure(
+    image: Array, reference: Array, predictions: Mapping[str, Array], captions: Mapping[str, str] | None = None
+) -> Image.Image:
     """Draw one case: the image, the reference's outline, and each prediction's agreement with the reference.
 
     `image`: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4; alpha is dropped), any real dtype; uint8 is shown as
     it is, other dtypes are stretched between their 0.5th and 99.5th percentiles. `reference` and each
     prediction: (H, W) integer label maps, 0 is background. `predictions`: the panels' titles and label maps,
-    in the order of the panels. Returns an RGB picture; each panel's longer side is `PANEL` pixels (large
+    in the order of the panels. `captions`: a line under a prediction's title, by title; without it the Dice of what is
+    shown. Returns an RGB picture; each panel's longer side is `PANEL` pixels (large
     images are shrunk, small ones enlarged).
 
     Raises `ValueError` where shapes do not fit, naming the map.
@@ -66,9 +71,10 @@ def comparison_figure(image: Array, reference: Array, predictions: Mapping[str, 
     outlined = _draw_reference(base, _resized_mask(reference > 0, size))
     panels = [("image", "", base), ("reference", "", outlined)]
     for name, prediction in predictions.items():
-        caption = f"Dice {dice(reference, prediction):.3f}"
+        caption = f"Dice {dice(reference, prediction):.3f}" if captions is None else captions.get(name, "")
         panels.append((name, caption, _draw_agreement(base, reference, prediction)))
-    return _side_by_side(panels, size)
+    in_a_row = len(panels) if len(panels) <= MOST_IN_A_ROW else math.ceil(len(panels) / 2)
+    return _stacked([_side_by_side(panels[i : i + in_a_row], size) for i in range(0, len(panels), in_a_row)])
 
 
 def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
@@ -205,6 +211,15 @@ def _side_by_side(panels: list[tuple[str, str, Floats]], size: tuple[int, int]) 
         for row, line in enumerate(titles[index]):
             draw.text((left, 4 + row * LINE_HEIGHT), line, fill=(20, 20, 20), font=_font())
         picture.paste(Image.fromarray(panel.round().clip(0, 255).astype(np.uint8)), (left, top))
+    return picture
+
+
+def _stacked(rows: list[Image.Image]) -> Image.Image:
+    picture = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        picture.paste(row, (0, top))
+        top += row.height
     return picture
 
 

@@ -41,10 +41,10 @@ def read_summary(path: str | os.PathLike[str]) -> pd.DataFrame:
     cases = _cases(path)
     try:
         rows = [_row(case, label, metrics) for case in cases for label, metrics in case["metrics"].items()]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SummaryError(
-            f"{path}: a case lacks counts or scores ({type(error).__name__}: {error}). Write it anew with "
-            "nnUNetv2_evaluate_folder."
+            f"{path} is damaged: a case lacks one of {', '.join(COUNTS)}, or it is no whole number "
+            f"({type(error).__name__}: {error}). Write it anew with nnUNetv2_evaluate_folder."
         ) from error
     return pd.DataFrame(rows, columns=["case", "label", *SCORES, *COUNTS])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from nnunet_ext.inference.manifest import PredictionManifest
 from nnunet_ext.inference.offset_report import OffsetReport
 from nnunet_ext.inference.predictor import listening, replaced
 from nnunet_ext.inference.report import QualityReport
@@ -17,7 +18,7 @@ def predict(
     offsets: OffsetReport | None = None,
     scales: Scales | None = None,
 ) -> None:
-    """Run nnUNetv2_predict.
+    """Run nnUNetv2_predict, and leave `nnunet_ext_manifest.json` beside the predictions.
 
     Args:
         arguments: of nnUNetv2_predict.
@@ -35,10 +36,12 @@ def predict(
 
     command = ["nnunet_ext predict", *arguments]
     listeners = (report,) if offsets is None else (offsets, report)
+    manifest = PredictionManifest(sys.argv)
     with (
-        replaced(host, "nnUNetPredictor", listening(*listeners, scales=scales)),
+        replaced(host, "nnUNetPredictor", listening(*listeners, manifest, scales=scales)),
         replaced(sys, "argv", command),
     ):
         host.predict_entry_point()
     for listener in listeners:
         listener.finish()
+    manifest.finish()

@@ -42,11 +42,15 @@ class QualityPredictor(nnUNetPredictor):
         scales: of the image, predicted at each; None predicts as nnU-Net does.
 
     Attributes:
+        model: folder, folds and file name of the checkpoints that were loaded; None where none was.
+        n_cases: that are predicted, known once nnU-Net has listed them.
         properties: what nnU-Net's preprocessing says about the case that it predicts; None where it does not tell.
     """
 
     listeners: tuple[Listener, ...] = ()
     scales: Scales | None = None
+    model: tuple[str, tuple[str, ...], str] | None = None
+    n_cases = 0
     properties: dict[str, Any] | None = None
     _gatherer: Gatherer | None = None  # its network compiled if nnU-Net's is
     _hearer: Listener | None = None
@@ -57,9 +61,15 @@ class QualityPredictor(nnUNetPredictor):
 
     # ---------------------------------------------------------------- before work
 
-    def initialize_from_trained_model_folder(self, *args: Any, **kwargs: Any) -> None:
+    def initialize_from_trained_model_folder(
+        self, model_training_output_dir: str, use_folds: Any, checkpoint_name: str = "checkpoint_final.pth"
+    ) -> None:
         """Load as nnU-Net does; see what the network has beside logits."""
-        super().initialize_from_trained_model_folder(*args, **kwargs)
+        super().initialize_from_trained_model_folder(model_training_output_dir, use_folds, checkpoint_name)
+        if use_folds is None:
+            use_folds = self.auto_detect_available_folds(model_training_output_dir, checkpoint_name)
+        folds = [use_folds] if isinstance(use_folds, (str, int)) else use_folds
+        self.model = (model_training_output_dir, tuple(map(str, folds)), checkpoint_name)
         self._look_at_network()
 
     def manual_initialization(self, *args: Any, **kwargs: Any) -> None:
@@ -96,6 +106,7 @@ class QualityPredictor(nnUNetPredictor):
             list_of_lists_or_source_folder, output_folder_or_list_of_truncated_output_files,
             folder_with_segs_from_prev_stage, overwrite, part_id, num_parts, save_probabilities,
         )  # fmt: skip
+        self.n_cases = len(lists[1] or ())
         out = output_folder_or_list_of_truncated_output_files
         if out:
             folder = out if isinstance(out, str) else os.path.dirname(out[0]) or os.curdir

@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nnunet_ext.evaluation.figures import case_figure, learning_figure
 from nnunet_ext.evaluation.overlays import comparison_figure, read_picture
+from nnunet_ext.evaluation.ranking import ranked_cases as spread
 from nnunet_ext.evaluation.summary import foreground_scores
 from nnunet_ext.machine import hardware, versions
 from nnunet_ext.run.demo_text import how_to_read, next_steps
@@ -57,13 +57,7 @@ def ranked_cases(results: Sequence[TrainerResult], count: int = N_OVERLAYS) -> l
     The rank is by the mean Dice over classes and trainers. Cases whose Dice is undefined are only shown if there
     are no others.
     """
-    scores = pd.concat([foreground_scores(result.per_case) for result in results])
-    means = scores.groupby("case", sort=False)["Dice"].mean()
-    if means.isna().all():
-        return [(str(case), "Dice undefined") for case in means.index[:count]]
-    cases = list(means.dropna().sort_values().index)
-    chosen = sorted({round(place) for place in np.linspace(0, len(cases) - 1, min(count, len(cases)))})
-    return [(str(cases[place]), _rank_in_words(place, len(cases))) for place in chosen]
+    return spread(pd.concat([foreground_scores(result.per_case) for result in results]), count)
 
 
 def draw_overlays(results: Sequence[TrainerResult], dataset: Path, folder: Path) -> list[tuple[str, Path]]:
@@ -125,10 +119,3 @@ def _table_row(result: TrainerResult) -> dict[str, Any]:
         "training (s)": result.training_seconds,
         "prediction (s/image)": result.seconds_per_image,
     }
-
-
-def _rank_in_words(place: int, total: int) -> str:
-    if total == 1:
-        return "the only one"
-    names = {0: "worst", total - 1: "best", (total - 1) // 2: "median"}
-    return f"{names.get(place, f'rank {total - place}')} of {total} by mean Dice"

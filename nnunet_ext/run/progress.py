@@ -7,18 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nnunet_ext.evaluation.training_log import LINES, mean_of_numbers
+
 Say = Callable[[str], None]
 
-_PATTERNS = {
-    "epoch": re.compile(r": Epoch (\d+)\s*$"),
-    "loss": re.compile(r": train_loss (\S+)"),
-    "dice": re.compile(r": Pseudo dice \[(.*)\]"),
-    "seconds": re.compile(r": Epoch time: ([\d.]+) s"),
-}
 CASE_BEGINS = "perform_everything_on_device: "  # nnU-Net says this once per case
 _TOTAL = re.compile(r"_(\d+)epochs?(?:_|$)")
-_NUMPY_TYPE = re.compile(r"np\.\w+\(")
-_NUMBER = re.compile(r"nan|-?\d+(?:\.\d*)?(?:e[+-]?\d+)?")
 
 
 def clock(seconds: float) -> str:
@@ -71,10 +65,10 @@ class TrainingProgress:
 
     def __call__(self, line: str) -> None:
         """Take one line."""
-        for name, pattern in _PATTERNS.items():
+        for name, pattern in LINES.items():
             if match := pattern.search(line):
                 self._present[name] = match.group(1)
-        if "seconds" in self._present and len(self._present) == len(_PATTERNS):
+        if "seconds" in self._present and len(self._present) == len(LINES):
             self._end_epoch()
         elif line.rstrip().endswith("Training done."):
             self.say("training done; nnU-Net predicts the validation cases of the fold")
@@ -105,9 +99,3 @@ class PredictionProgress:
         """Return the median time from one case to the next, without start-up; NaN for fewer than two cases."""
         gaps = [later - earlier for earlier, later in itertools.pairwise(self.begins)]
         return statistics.median(gaps) if gaps else float("nan")
-
-
-def mean_of_numbers(text: str) -> float:
-    """Return the mean of the numbers in a printed list, such as `np.float32(0.5), 0.7`; NaN if there is none."""
-    numbers = [float(number) for number in _NUMBER.findall(_NUMPY_TYPE.sub("", text))]
-    return sum(numbers) / len(numbers) if numbers else float("nan")

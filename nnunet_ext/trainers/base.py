@@ -338,11 +338,13 @@ class nnUNetTrainerExt(nnUNetTrainer):
                     self.print_to_log_file(f"a new training starts here; the earlier one's checkpoints are in {aside}")
         self._manifest = manifest.describe_run(self)
         self._write_manifest()
+        self._watch = manifest.Stopwatch(str(self.device))
 
     def on_train_end(self) -> None:
         """End as nnU-Net does, and close the manifest."""
         super().on_train_end()
-        self._manifest |= {"method": self.describe_method(), "finished": manifest.now()}
+        closing = {"method": self.describe_method(), "finished": manifest.now(), "training": self._watch.read()}
+        self._manifest |= closing
         self._write_manifest()
 
     def _write_manifest(self) -> None:
@@ -350,8 +352,8 @@ class nnUNetTrainerExt(nnUNetTrainer):
             checkpoints.write_json_atomically(join(self.output_folder, manifest.FILE_NAME), self._manifest)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Validate as nnU-Net does; in a configuration that is a second stage, selectively."""
-        with selective_validation(self):
+        """Validate as nnU-Net does, and measure it; in a configuration that is a second stage, selectively."""
+        with manifest.measured_validation(self), selective_validation(self):
             super().perform_actual_validation(save_probabilities)
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:

@@ -39,6 +39,15 @@ def test_any_image_gives_a_picture(shape, dtype):
     assert picture.size[0] == 4 * (PANEL + 10) + 10
 
 
+def test_many_predictions_stand_in_two_rows_and_captions_are_the_callers():
+    reference, prediction = squares()
+    maps = {str(i): prediction for i in range(4)}
+    picture = comparison_figure(reference * 0, reference, maps, {"0": "IoU 0.5"})
+    assert picture.size[0] == 3 * (PANEL + 10) + 10
+    assert picture.size[1] > 2 * PANEL
+    assert picture.tobytes() != comparison_figure(reference * 0, reference, maps, {"0": "IoU 0.6"}).tobytes()
+
+
 @pytest.mark.parametrize(("height", "width"), [(700, 1000), (30, 20), (64, 3), (1, 1)])
 def test_any_size_is_shown_at_the_same_size(height, width):
     empty = np.zeros((height, width), np.uint8)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -94,7 +95,28 @@ def test_a_training_leaves_what_nnunet_expects_and_a_manifest(trained, trainer):
         assert (manifest["epochs"], manifest["iterations_per_epoch"], manifest["first_epoch"]) == (2, 2, 0)
         assert manifest["started"] <= manifest["finished"]
         assert manifest["dataset"] == trained.host.dataset
+        assert manifest["training"]["seconds"] > 0
+        assert manifest["validation"]["cases"] == len(validated)
+        assert manifest["validation"]["seconds_per_case"] > 0
     assert not list(model.rglob("*.tmp"))
+
+
+def test_the_report_compares_both_trainers_and_has_nnunets_numbers(trained, tmp_path):
+    model, _ = (trained.folds_of(trainer) for trainer in (LIFTED, COMPOSED))
+    folds = [str(fold) for fold in FOLDS]
+    done = trained.host.attempt(
+        "nnunet_ext", "report", "-d", 901, "-tr", LIFTED, COMPOSED, "-f", *folds, "-o", tmp_path
+    )
+    assert done.returncode == 0, done.stdout
+    page = (tmp_path / "report.html").read_text()
+    table = pd.read_csv(tmp_path / "report.csv", dtype={"fold": str})
+    for fold in folds:
+        own = table[(table["trainer"] == LIFTED) & (table["fold"] == fold)]
+        assert own["Dice"].mean() == pytest.approx(mean_dice(model / f"fold_{fold}"))
+    assert f"{table[table['trainer'] == LIFTED]['Dice'].mean():.3f}" in page
+    assert page.count('<figure class="overlay">') == 5
+    assert "Quality scores beside true Dice" in page
+    assert "MiB (resident, the process)" in page
 
 
 def test_predictions_are_labels_of_the_images_sizes(trained, predicted):
@@ -145,6 +167,13 @@ def test_our_command_predicts_the_same_files_and_scores_them(trained, predicted,
     done = score(trained.host, tmp_path, *workers, "--min-quality", 1, "--pictures", fresh=True, nnUNet_extTrainer=None)
     assert done.returncode == 0, done.stdout
     assert label_files(tmp_path) == label_files(predicted)
+    manifest = json.loads((tmp_path / "nnunet_ext_manifest.json").read_text())
+    assert (manifest["trainer"], manifest["folds"]) == (LIFTED, [str(fold) for fold in FOLDS])
+    assert (manifest["checkpoint"], manifest["cases"]) == ("checkpoint_final.pth", 2)
+    assert manifest["command"].endswith("--min-quality 1 --pictures")
+    assert 0 < manifest["seconds_per_case"] < manifest["seconds"]
+    assert manifest["started"] <= manifest["finished"]
+    assert manifest["peak_memory_bytes"] > 0
     found = rows(tmp_path / "quality.csv")
     assert [(r["case"], r["class"]) for r in found] == [
         (case, name) for case in ("case_12", "case_13") for name in ("all", "foreground")

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import time
 import warnings
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+import nnunet_ext
 from nnunet_ext.trainers.base import nnUNetTrainerExt
 from nnunet_ext.trainers.checkpoints import CheckpointError
+from nnunet_ext.trainers.manifest import FILE_NAME, measured_validation
 from nnunet_ext.trainers.naming import resolve
 from nnunet_ext.trainers.spatial_lifting import SpatialLiftingTrainer, warm_restarts
 from nnunet_ext.trainers.training_loss import CheckedLoss
@@ -93,6 +96,41 @@ def test_manifest_tells_what_ran(make_trainer):
     assert manifest["recipe"]["optimizer"].endswith("adamw")
     assert manifest["versions"]["nnunetv2"]
     assert manifest["finished"] > manifest["started"] or manifest["finished"] == manifest["started"]
+    assert manifest["nnunet_ext"] == nnunet_ext.__version__
+    assert manifest["training"]["seconds"] > 0
+    assert manifest["training"]["peak_memory_bytes"] > 2**20
+    assert manifest["training"]["peak_memory_of"] == "resident, the process"
+
+
+def test_a_validation_adds_its_time_to_the_manifest_of_its_training(make_trainer):
+    trainer = make_trainer(PLAIN)
+    folder = Path(trainer.output_folder)
+    (folder / "validation").mkdir(parents=True)
+    (folder / "validation" / "summary.json").write_text(json.dumps({"metric_per_case": [{}, {}, {}, {}]}))
+    with measured_validation(trainer):
+        pass
+    assert not (folder / FILE_NAME).exists()  # of another trainer, or an older version
+    (folder / FILE_NAME).write_text('{"trainer": "t", "validation": {"seconds": -1}}')
+    with measured_validation(trainer):
+        time.sleep(0.05)
+    written = json.loads((folder / FILE_NAME).read_text())
+    assert written["trainer"] == "t"
+    found = written["validation"]
+    assert found["cases"] == 4
+    assert 0.05 <= found["seconds"] < 10
+    assert found["seconds_per_case"] == pytest.approx(found["seconds"] / 4, abs=1e-3)
+    assert found["peak_memory_bytes"] > 2**20
+    assert found["finished"]
+
+
+def test_a_validation_that_fails_leaves_the_manifest_as_it_was(make_trainer):
+    trainer = make_trainer(PLAIN)
+    path = Path(trainer.output_folder, FILE_NAME)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    with pytest.raises(RuntimeError), measured_validation(trainer):
+        raise RuntimeError
+    assert path.read_text() == "{}"
 
 
 def test_paper_recipe_is_applied(make_trainer):
