@@ -200,10 +200,10 @@ def test_sets_of_metrics():
 @pytest.mark.parametrize(
     ("metrics", "says"),
     [
-        ({"1": {"Dice": 1, "IoU": 1}}, "lacks counts"),
-        ({"1": {"TP": float("nan"), "FP": 0, "FN": 0, "TN": 1, "n_pred": 1, "n_ref": 1}}, "lacks counts"),
-        ({"1": None}, "lacks counts"),
-        ([], "lacks counts"),
+        ({"1": {"Dice": 1, "IoU": 1}}, "is damaged: a case lacks"),
+        ({"1": {"TP": float("nan"), "FP": 0, "FN": 0, "TN": 1, "n_pred": 1, "n_ref": 1}}, "is damaged: a case lacks"),
+        ({"1": None}, "is damaged: a case lacks"),
+        ([], "is damaged: a case lacks"),
         ({"1": {"TP": -1, "FP": 0, "FN": 0, "TN": 1, "n_pred": 1, "n_ref": 1}}, "negative counts"),
     ],
 )
