@@ -58,6 +58,10 @@ def test_prediction_with_both_networks(trained, tmp_path):
     rows = rows_of(tmp_path / "two_stage.csv")
     assert [f"{row['case']}.png" for row in rows] == names
     assert all(0 < int(row["selected"]) < int(row["windows"]) for row in rows)
+    manifest = json.loads((tmp_path / "nnunet_ext_manifest.json").read_text())
+    assert (manifest["cases"], manifest["folds"]) == (len(names), ["0"])
+    assert manifest["two_stage"]["coarse_model"].endswith("__2d_lowres")
+    assert "--two-stage" in manifest["command"]
 
 
 def test_the_curve_and_what_is_left_to_train(trained, tmp_path):
