@@ -229,7 +229,8 @@ def make_dataset(host, source):
     cases = [f"case_{i:02d}" for i in range(N_TRAIN)]
     halves = cases[::3], [c for c in cases if c not in cases[::3]]  # 4 and 8
     splits = [{"train": halves[1], "val": halves[0]}, {"train": halves[0], "val": halves[1]}]
-    (folder / "splits_final.json").write_text(json.dumps(splits))
+    for place in (folder, host.raw / host.dataset):  # nnU-Net's planner stops if the two differ
+        (place / "splits_final.json").write_text(json.dumps(splits))
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     (folder / f"{CRAFTED_PLANS}.json").write_text(json.dumps(crafted_plans(plans)))
 
