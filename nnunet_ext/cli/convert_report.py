@@ -27,7 +27,7 @@ PLURALS = {"group": "groups", "structure": "structures", "modality": "modalities
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Give a function that draws a bar with rate and time left; every ten seconds if the output is no terminal."""
+    """Give a function that draws a bar with rate and time left; if the output is no terminal, from ten seconds on."""
     from tqdm import tqdm
 
     bars: dict[str, tqdm] = {}
@@ -35,7 +35,8 @@ def progress_bars() -> Iterator[Progress]:
     def progress(verb: str, done: int, total: int) -> None:
         if verb not in bars:
             interval = 0.1 if sys.stderr.isatty() else 10
-            bars[verb] = tqdm(desc=verb, total=total, unit="case", mininterval=interval, maxinterval=interval)
+            pace = {"mininterval": interval, "maxinterval": interval, "delay": interval}
+            bars[verb] = tqdm(desc=verb, total=total, unit="case", **pace)
         bars[verb].update(done - bars[verb].n)
 
     try:

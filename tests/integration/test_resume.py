@@ -70,6 +70,7 @@ def assert_finished(fold, resumed_at):
     assert manifest["finished"]
 
 
+@pytest.mark.slow
 def test_a_training_killed_while_it_ends_an_epoch_goes_on(fresh_host):
     fold = kill_in_training(fresh_host, TRAINER, ends_epoch_1)
     checkpoints = sorted(fold.glob("*.pth"))
