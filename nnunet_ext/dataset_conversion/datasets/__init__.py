@@ -7,12 +7,11 @@ new data set is a new module; nothing else is edited.
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from functools import lru_cache
 
 from nnunet_ext.dataset_conversion.datasets.layout import DatasetLayout
 from nnunet_ext.dataset_conversion.problems import ConversionError
+from nnunet_ext.dataset_conversion.published import collected
 
 __all__ = ["DatasetLayout", "all_layouts", "find_layout"]
 
@@ -20,13 +19,7 @@ __all__ = ["DatasetLayout", "all_layouts", "find_layout"]
 @lru_cache(maxsize=1)
 def all_layouts() -> dict[str, DatasetLayout]:
     """``{name: layout}`` of all modules of this folder, sorted by name."""
-    found: dict[str, DatasetLayout] = {}
-    for module in pkgutil.iter_modules(__path__, __name__ + "."):
-        for layout in getattr(importlib.import_module(module.name), "LAYOUTS", ()):
-            if layout.name in found:
-                raise RuntimeError(f"two data sets are called {layout.name}; the second is in {module.name}")
-            found[layout.name] = layout
-    return dict(sorted(found.items()))
+    return collected(DatasetLayout, __path__, __name__)
 
 
 def find_layout(name: str) -> DatasetLayout:

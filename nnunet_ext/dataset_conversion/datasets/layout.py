@@ -9,24 +9,16 @@ from pathlib import Path
 from nnunet_ext.dataset_conversion.cases import Case
 from nnunet_ext.dataset_conversion.legend import Legend, legend_from_flags
 from nnunet_ext.dataset_conversion.problems import Problem
+from nnunet_ext.dataset_conversion.published import Published
 
 Finder = Callable[[Path, list[Problem]], list[Case]]
 
 
 @dataclass(frozen=True)
-class DatasetLayout:
+class DatasetLayout(Published):
     """One data set in one published form.
 
-    Attributes:
-        name: what users type after ``--dataset``, small letters, digits and "_".
-        title: name for people.
-        papers: which of the five papers use it: "spatial_lifting", "m2snet", "ovenet", "ife", "two_stage".
-        reference: the data set's own publication, in one line.
-        url: where the data are given out.
-        licence: terms of use as far as known, with a link.
-        tree: the folders and files expected, a line each.
-        version: which release or copy has this layout.
-        confirmed: how the layout is known, such as "files seen", "public documentation: URL", or "not confirmed: why".
+    Attributes, besides those of :class:`nnunet_ext.dataset_conversion.published.Published`:
         cases: finds all cases below a folder. What is wrong goes to the list of problems; nothing is raised.
         counts: "train", "val", "test" -> cases in the complete data set; empty if not known.
         labels: as ``--labels``; empty for binary masks.
@@ -40,15 +32,6 @@ class DatasetLayout:
         notes: what a user should know before training, a sentence each.
     """
 
-    name: str
-    title: str
-    papers: tuple[str, ...]
-    reference: str
-    url: str
-    licence: str
-    tree: str
-    version: str
-    confirmed: str
     cases: Finder
     counts: Mapping[str, int] = field(default_factory=dict)
     labels: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunet_ext.dataset_conversion.cases import ImageSource
 from nnunet_ext.dataset_conversion.depth.maps import DepthSource
 from nnunet_ext.dataset_conversion.problems import Problem
+from nnunet_ext.dataset_conversion.published import Published
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,10 @@ DepthFinder = Callable[[Path, list[Problem]], list[DepthCase]]
 
 
 @dataclass(frozen=True)
-class DepthLayout:
+class DepthLayout(Published):
     """One data set in one published form.
 
-    Attributes:
-        name: small letters, digits and "_".
-        title: name for people.
-        papers: which of the five papers use it.
-        reference: the data set's own publication, in one line.
-        url: where the data are given out.
-        licence: terms of use as far as known, with a link.
-        tree: the folders and files expected, a line each.
-        version: which release or copy has this layout.
-        confirmed: how the layout is known.
+    Attributes, besides those of :class:`nnunet_ext.dataset_conversion.published.Published`:
         cases: finds all cases below a folder. What is wrong goes to the list of problems; nothing is raised.
         unit: of all its maps, see :class:`nnunet_ext.dataset_conversion.depth.maps.DepthMap`.
         metres: nearest and farthest distance that is measured, in metres, if known.
@@ -56,15 +48,6 @@ class DepthLayout:
         notes: what a user should know before training, a sentence each.
     """
 
-    name: str
-    title: str
-    papers: tuple[str, ...]
-    reference: str
-    url: str
-    licence: str
-    tree: str
-    version: str
-    confirmed: str
     cases: DepthFinder
     unit: str
     metres: tuple[float, float] | None = None
